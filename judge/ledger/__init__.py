@@ -1,0 +1,25 @@
+"""The ledger: cache, checkpoint and audit log of every call and verdict (DESIGN, idea 1)."""
+
+from judge.ledger._open import open_ledger
+from judge.ledger._owner import this_owner
+from judge.ledger._protocol import (
+    Attempt,
+    Call,
+    Claim,
+    Ledger,
+    Run,
+    StoredAnswer,
+    StoredVerdict,
+)
+
+__all__ = [
+    "Attempt",
+    "Call",
+    "Claim",
+    "Ledger",
+    "Run",
+    "StoredAnswer",
+    "StoredVerdict",
+    "open_ledger",
+    "this_owner",
+]

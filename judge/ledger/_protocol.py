@@ -1,0 +1,208 @@
+"""What a ledger can do, whichever database holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from judge.records import Answer, Question, Rating, Verdict
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A finished request to a model: what was sent, what came back, what it took.
+
+    ``request`` is canonical JSON, ``response`` the body as received. ``generation`` counts
+    deliberate retries of a final outcome. Tokens and cost (USD) are None where unknown.
+    """
+
+    key: bytes
+    generation: int = 0
+    purpose: str
+    model: str
+    sample: int
+    occasion: str
+    request: bytes
+    response: bytes
+    status_code: int
+    prompt_tokens: int | None
+    cached_tokens: int | None
+    completion_tokens: int | None
+    cost: float | None
+    latency_s: float
+    attempts: int
+    started_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """A try that failed without ending its unit."""
+
+    key: bytes
+    error: str
+    status_code: int | None
+    detail: str
+    latency_s: float
+    at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredVerdict:
+    """A verdict with what it was read from; ``call_key`` is None where no call was made."""
+
+    verdict: Verdict
+    call_key: bytes | None
+    generation: int = 0
+    parser: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredAnswer:
+    """An answer with its row in this ledger and the question it was given to, if known."""
+
+    answer_id: int
+    answer: Answer
+    question: Question | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A run as it was started: what was planned with which rulers. ``body`` is JSON."""
+
+    run: str
+    kind: str
+    body: Mapping[str, Any]
+    started_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Outcome of asking for work: keys now ours, and keys that turned out to be finished."""
+
+    granted: frozenset[bytes]
+    finished: frozenset[bytes]
+
+
+class Ledger(Protocol):
+    """Append-only store of answers, calls, verdicts and ratings; safe between processes.
+
+    Every method is one transaction. Methods raise LedgerError with place and remedy.
+    """
+
+    url: str
+
+    def calls(self, keys: Sequence[bytes]) -> dict[bytes, Call]:
+        """The newest generation of each call that the ledger holds."""
+        ...
+
+    def verdicts_of_calls(
+        self, keys: Sequence[bytes], parser: int
+    ) -> dict[bytes, list[StoredVerdict]]:
+        """Per call key, the newest-generation verdicts that this parser version read."""
+        ...
+
+    def claim(self, wanted: Mapping[bytes, int], owner: str, lease_s: float) -> Claim:
+        """Ask to execute calls (key → generation); each key goes to one owner at a time.
+
+        A key is finished if the ledger holds a call of at least that generation. Claims of
+        expired leases, and of processes of this machine that no longer run, are taken over.
+        """
+        ...
+
+    def renew(self, owner: str, lease_s: float) -> None:
+        """Extend the lease of everything that the owner holds."""
+        ...
+
+    def release(self, owner: str, keys: Iterable[bytes] | None = None) -> None:
+        """Give claims back: some keys, or all of the owner's."""
+        ...
+
+    def append(
+        self,
+        *,
+        calls: Sequence[Call] = (),
+        attempts: Sequence[Attempt] = (),
+        verdicts: Sequence[StoredVerdict] = (),
+    ) -> None:
+        """Append in one transaction; claims on the appended calls end in it.
+
+        What the ledger holds already (same key and generation) is left as it is.
+        """
+        ...
+
+    def add_answers(
+        self, answers: Sequence[Answer], questions: Mapping[str, Question] | None = None
+    ) -> list[int]:
+        """Append answers, all or none, and return their row ids in order.
+
+        The same answer again is not stored twice. Raises LedgerError if the ledger holds another
+        text for the same question, model, sample and occasion.
+        """
+        ...
+
+    def answers(
+        self, models: Sequence[str] | None = None, ids: Sequence[int] | None = None
+    ) -> list[StoredAnswer]:
+        """Stored answers, in the order in which they came; all, of some models, or by row id."""
+        ...
+
+    def add_ratings(self, ratings: Sequence[Rating]) -> None:
+        """Append ratings, all or none. Raises LedgerError for a second rating of the same thing."""
+        ...
+
+    def add_document(self, kind: str, body: Any) -> bytes:
+        """Store a JSON value under its content hash and return the hash."""
+        ...
+
+    def document(self, key: bytes) -> Any:
+        """A stored JSON value; LedgerError if the ledger has none of that hash."""
+        ...
+
+    def add_run(self, run: Run, answers: Sequence[tuple[int, Question]]) -> None:
+        """Record a run with the answers (row id) that it covers and the questions as used."""
+        ...
+
+    def run(self, run: str | None = None) -> Run | None:
+        """A run by id (a unique prefix will do), or the newest; None if there is none."""
+        ...
+
+    def run_answers(self, run: str) -> list[StoredAnswer]:
+        """The answers of a run, each with the question as it was used."""
+        ...
+
+    def capabilities(self, model: str) -> Mapping[str, Any] | None:
+        """What the endpoint of a model was last found to accept."""
+        ...
+
+    def add_capabilities(self, model: str, body: Mapping[str, Any]) -> None:
+        """Note what the endpoint of a model accepts."""
+        ...
+
+    def verdicts(
+        self,
+        *,
+        rulers: Sequence[str] | None = None,
+        occasion: str | None = None,
+        models: Sequence[str] | None = None,
+    ) -> pl.DataFrame:
+        """Current verdicts: one row per answer, criterion, ruler, judge sample and occasion.
+
+        Of several readings of one unit the newest generation, then the newest parser counts.
+        """
+        ...
+
+    def ratings(self) -> pl.DataFrame:
+        """All ratings, one row each."""
+        ...
+
+    def spending(self, keys: Sequence[bytes]) -> Mapping[str, float]:
+        """Sums over the calls of these keys: calls, prompt/cached/completion tokens, cost."""
+        ...
+
+    def close(self) -> None:
+        """Release the database; further use is an error."""
+        ...

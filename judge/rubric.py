@@ -1,0 +1,149 @@
+"""Rubrics: criteria with a described level for every step, read from YAML."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from judge.documents import Document, load_document
+from judge.resources import resolve
+
+SCALE_MIN, SCALE_MAX = 0, 5
+"""Rubric levels are integers on this scale (METHODS B.1: 0-5 agrees best with humans)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Level:
+    """One step of a criterion's scale: what can be observed, and its score in [0, 1]."""
+
+    level: int
+    description: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Criterion:
+    """One criterion: what it asks, its levels, where it applies.
+
+    ``categories`` is None where the criterion applies to every category. ``baseline`` names the
+    feature of the offline judge, if one fits.
+    """
+
+    criterion: str
+    name: str
+    definition: str
+    priority: str
+    levels: tuple[Level, ...]
+    categories: frozenset[str] | None
+    except_categories: frozenset[str]
+    reference: str
+    baseline: str | None
+
+    def applies_to(self, category: str | None) -> bool:
+        """Whether the criterion applies to a question; an unknown category is not excluded."""
+        if category is None:
+            return True
+        if self.categories is not None and category not in self.categories:
+            return False
+        return category not in self.except_categories
+
+    def score(self, level: float) -> float | None:
+        """The score in [0, 1] of a level, or None if the rubric has no such level."""
+        return next((step.score for step in self.levels if step.level == level), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rubric:
+    """A named set of criteria, in the order in which reports show them."""
+
+    name: str
+    version: int
+    description: str
+    criteria: tuple[Criterion, ...]
+
+    def __getitem__(self, criterion: str) -> Criterion:
+        """The criterion of that id; KeyError if the rubric has none."""
+        for candidate in self.criteria:
+            if candidate.criterion == criterion:
+                return candidate
+        raise KeyError(criterion)
+
+
+def load_rubric(name_or_path: str | Path) -> Rubric:
+    """Read a rubric from a path or by the name of a shipped one.
+
+    Raises InputError with file, line and field: a level without description, a duplicated
+    criterion or level, scores that fall while levels rise.
+    """
+    document = load_document(resolve(str(name_or_path), "rubrics"), "rubric")
+    data = document.data
+    seen: set[str] = set()
+    criteria = []
+    for index, entry in enumerate(data["criteria"]):
+        criterion = str(entry["id"])
+        if criterion in seen or criterion == "overall":
+            raise document.error(
+                ["criteria", index, "id"],
+                found=criterion,
+                expected="an id that is not used twice and is not 'overall'",
+            )
+        seen.add(criterion)
+        categories = entry.get("categories")
+        criteria.append(
+            Criterion(
+                criterion=criterion,
+                name=str(entry["name"]),
+                definition=_text(entry["definition"]),
+                priority=str(entry["priority"]),
+                levels=_levels(document, index),
+                categories=None if categories is None else frozenset(map(str, categories)),
+                except_categories=frozenset(map(str, entry.get("except_categories", ()))),
+                reference=str(entry.get("reference", "uses")),
+                baseline=entry.get("baseline"),
+            )
+        )
+    return Rubric(
+        name=str(data["name"]),
+        version=int(data["version"]),
+        description=_text(data.get("description", "")),
+        criteria=tuple(criteria),
+    )
+
+
+def _levels(document: Document, index: int) -> tuple[Level, ...]:
+    """The levels of one criterion, lowest first, checked to be distinct and rising in score."""
+    levels: list[Level] = []
+    for position, entry in enumerate(document.data["criteria"][index]["levels"]):
+        place = ["criteria", index, "levels", position]
+        if not str(entry["description"]).strip():
+            raise document.error(
+                [*place, "description"],
+                found="blank text",
+                expected="what can be observed in an answer of this level",
+            )
+        number = int(entry["level"])
+        if any(step.level == number for step in levels):
+            raise document.error(
+                [*place, "level"], found=number, expected="each level described once"
+            )
+        levels.append(
+            Level(
+                level=number,
+                description=_text(entry["description"]),
+                score=float(entry.get("score", number / SCALE_MAX)),
+            )
+        )
+    levels.sort(key=lambda step: step.level)
+    for lower, upper in zip(levels, levels[1:], strict=False):
+        if upper.score < lower.score:
+            raise document.error(
+                ["criteria", index, "levels"],
+                found=f"score {upper.score} at level {upper.level}, "
+                f"{lower.score} at level {lower.level}",
+                expected="scores that do not fall as levels rise",
+            )
+    return tuple(levels)
+
+
+def _text(value: object) -> str:
+    return " ".join(str(value).split())

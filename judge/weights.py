@@ -1,0 +1,130 @@
+"""Weight profiles: how the criteria count towards the overall of an answer.
+
+DESIGN: the overall of an answer is the weighted mean over its applicable criteria, with the
+weights renormalised over them, after the profile's priority rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from judge.documents import Document, FieldPath, load_document
+from judge.errors import UsageError
+from judge.resources import resolve
+from judge.rubric import Rubric
+
+STAGES = ("base", "early", "late", "release")
+_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cap:
+    """A priority rule: a failed criterion of this priority limits the overall to ``cap``."""
+
+    priority: str
+    at_or_below: float
+    cap: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weights:
+    """A weight profile for one rubric; every vector sums to 1 over the rubric's criteria."""
+
+    name: str
+    rubric: str
+    general: Mapping[str, float]
+    categories: Mapping[str, Mapping[str, float]]
+    stages: Mapping[str, Mapping[str, float]]
+    caps: tuple[Cap, ...]
+
+    def vector(self, category: str | None = None, stage: str | None = None) -> Mapping[str, float]:
+        """The weights for a question category in a training stage; the stage wins.
+
+        Raises UsageError for a stage that the profile does not define.
+        """
+        if stage is not None:
+            if stage not in self.stages:
+                known = ", ".join(self.stages) or "none"
+                raise UsageError(
+                    f"weights {self.name}: no stage {stage!r}; the profile defines: {known}."
+                )
+            return self.stages[stage]
+        return self.categories.get(category or "", self.general)
+
+
+def load_weights(name_or_path: str | Path, rubric: Rubric) -> Weights:
+    """Read a weight profile, from a path or by the name of a shipped one, for a rubric.
+
+    A criterion that a vector leaves out weighs 0. Raises InputError (file, line, field) for a
+    profile of another rubric, an unknown criterion, or weights that do not sum to 1.
+    """
+    document = load_document(resolve(str(name_or_path), "rubrics/weights"), "weights")
+    data = document.data
+    if data["rubric"] != rubric.name:
+        raise document.error(
+            ["rubric"],
+            found=data["rubric"],
+            expected=f"{rubric.name}, the rubric in use",
+            remedy="Choose a profile made for this rubric",
+        )
+    return Weights(
+        name=str(data["name"]),
+        rubric=rubric.name,
+        general=_vector(document, ["weights"], rubric),
+        categories={
+            str(name): _vector(document, ["categories", name], rubric)
+            for name in data.get("categories", {})
+        },
+        stages={
+            str(name): _vector(document, ["stages", name], rubric)
+            for name in data.get("stages", {})
+        },
+        caps=tuple(
+            Cap(
+                priority=str(entry["priority"]),
+                at_or_below=float(entry["at_or_below"]),
+                cap=float(entry["cap"]),
+            )
+            for entry in data.get("caps", ())
+        ),
+    )
+
+
+def equal_weights(rubric: Rubric) -> Weights:
+    """The profile that weighs every criterion of any rubric alike."""
+    share = 1 / len(rubric.criteria)
+    return Weights(
+        name="equal",
+        rubric=rubric.name,
+        general={criterion.criterion: share for criterion in rubric.criteria},
+        categories={},
+        stages={},
+        caps=(),
+    )
+
+
+def _vector(document: Document, field: FieldPath, rubric: Rubric) -> Mapping[str, float]:
+    node = document.data
+    for part in field:
+        node = node[part]
+    known = [criterion.criterion for criterion in rubric.criteria]
+    for name in node:
+        if name not in known:
+            raise document.error(
+                [*field, name],
+                found=f"the unknown criterion {name}",
+                expected=f"criteria of the rubric {rubric.name}: {', '.join(known)}",
+            )
+    total = float(sum(node.values()))
+    if abs(total - 1) > _TOLERANCE:
+        if not document.data.get("normalise", False) or total == 0:
+            change = f"add {1 - total:.6g}" if total < 1 else f"take away {total - 1:.6g}"
+            raise document.error(
+                field,
+                found=f"weights that sum to {total:.6g}",
+                expected="weights that sum to 1",
+                remedy=f"Either {change}, or set normalise: true",
+            )
+    return {name: float(node.get(name, 0)) / total for name in known}
