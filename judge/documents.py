@@ -26,10 +26,13 @@ class Document:
 
     path: Path
     data: Any
+    """Plain dicts, lists and scalars."""
+    nodes: Any
+    """The same with the positions that the parser noted."""
 
     def line(self, field: FieldPath) -> int | None:
         """Line (from 1) of a field, or of its nearest parent that is there; None if unknown."""
-        node, line = self.data, 1
+        node, line = self.nodes, 1
         for part in field:
             position = getattr(node, "lc", None)
             try:
@@ -107,7 +110,7 @@ def load_document(path: Path, schema: str) -> Document:
 
     text = read_text(path)
     try:
-        data = YAML(typ="rt").load(StringIO(text))
+        nodes = YAML(typ="rt").load(StringIO(text))
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise InputError(
@@ -117,13 +120,31 @@ def load_document(path: Path, schema: str) -> Document:
         ) from None
     except YAMLError as error:
         raise InputError(path=path, expected=f"YAML ({error})") from None
-    document = Document(path, data)
-    problems = sorted(validator(schema).iter_errors(data), key=lambda e: [str(p) for p in e.path])
+    document = Document(path, _plain(nodes), nodes)
+    problems = sorted(validator(schema).iter_errors(document.data), key=lambda e: [str(p) for p in e.path])
     if problems:
         problem = _innermost(problems[0])
         field = list(problem.absolute_path)
         raise document.error(field, **describe_violation(problem))
     return document
+
+
+def _plain(node: Any) -> Any:
+    """A parsed node without the parser's own types."""
+    match node:
+        case dict():
+            return {_plain(key): _plain(value) for key, value in node.items()}
+        case list():
+            return [_plain(value) for value in node]
+        case bool() | None:
+            return node
+        case int():
+            return int(node)
+        case float():
+            return float(node)
+        case str():
+            return str(node)
+    return str(node)
 
 
 @cache

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from judge.documents import Document, load_document
 from judge.resources import resolve
@@ -107,6 +109,56 @@ def load_rubric(name_or_path: str | Path) -> Rubric:
         version=int(data["version"]),
         description=_text(data.get("description", "")),
         criteria=tuple(criteria),
+    )
+
+
+def rubric_to_dict(rubric: Rubric) -> dict[str, Any]:
+    """A rubric as it was used, for storage."""
+    return {
+        "name": rubric.name,
+        "version": rubric.version,
+        "description": rubric.description,
+        "criteria": [
+            {
+                "criterion": criterion.criterion,
+                "name": criterion.name,
+                "definition": criterion.definition,
+                "priority": criterion.priority,
+                "levels": [
+                    {"level": step.level, "description": step.description, "score": step.score}
+                    for step in criterion.levels
+                ],
+                "categories": None
+                if criterion.categories is None
+                else sorted(criterion.categories),
+                "except_categories": sorted(criterion.except_categories),
+                "reference": criterion.reference,
+                "baseline": criterion.baseline,
+            }
+            for criterion in rubric.criteria
+        ],
+    }
+
+
+def rubric_from_dict(body: Mapping[str, Any]) -> Rubric:
+    """Inverse of `rubric_to_dict`."""
+    return Rubric(
+        name=body["name"],
+        version=body["version"],
+        description=body["description"],
+        criteria=tuple(
+            Criterion(
+                **{
+                    **entry,
+                    "levels": tuple(Level(**step) for step in entry["levels"]),
+                    "categories": None
+                    if entry["categories"] is None
+                    else frozenset(entry["categories"]),
+                    "except_categories": frozenset(entry["except_categories"]),
+                }
+            )
+            for entry in body["criteria"]
+        ),
     )
 
 

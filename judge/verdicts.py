@@ -41,6 +41,7 @@ class Parsed:
     rationale: str = ""
     detail: str = ""
     mendable: bool = False
+    repaired: bool = False
 
 
 class _Unusable(Exception):

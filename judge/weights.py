@@ -128,3 +128,10 @@ def _vector(document: Document, field: FieldPath, rubric: Rubric) -> Mapping[str
                 remedy=f"Either {change}, or set normalise: true",
             )
     return {name: float(node.get(name, 0)) / total for name in known}
+
+
+def load_profile(name_or_path: str | Path, rubric: Rubric) -> Weights:
+    """The profile that people name: ``equal`` fits every rubric, the others are files."""
+    if str(name_or_path) == "equal":
+        return equal_weights(rubric)
+    return load_weights(name_or_path, rubric)

@@ -252,7 +252,10 @@ class _Server:
         """Answer one request of any kind."""
         match request.method, request.path:
             case "POST", "/v1/chat/completions":
-                return await self.chat(request)
+                try:
+                    return await self.chat(request)
+                except ConnectionError:
+                    return web.Response()  # nobody is there to get it
             case "GET", "/v1/models":
                 if refusal := self.wrong_key(request):
                     return _error(refusal)
@@ -518,6 +521,8 @@ async def _run(behaviour: Behaviour, port: int) -> None:
         keepalive_timeout=600.0,
     )
     listener = await loop.create_server(server, "127.0.0.1", port, backlog=1024)
+    # A large reply must not count as written while most of it waits in the kernel.
+    listener.sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
     print(json.dumps({"port": listener.sockets[0].getsockname()[1]}), flush=True)
     threading.Thread(target=watch, daemon=True).start()
     await stopped.wait()

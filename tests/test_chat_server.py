@@ -213,6 +213,19 @@ async def test_broken_connections(server: ChatServer, kind: str) -> None:
     assert not server.log()[0]["complete"]
 
 
+@pytest.mark.asyncio
+async def test_broken_connections_leave_standard_error_clean(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    kinds = ["reset", "cut_body", "hang", "huge"]
+    with ChatServer(Behaviour(scripted=kinds)) as server:
+        for _ in kinds[:-1]:
+            with pytest.raises(openai.APIConnectionError):
+                await ask(server, timeout=0.5)
+        await ask(server)
+    assert capfd.readouterr().err == ""
+
+
 def raw_request(server: ChatServer) -> bytes:
     """All that the server sends in answer to one request, until it closes the connection."""
     payload = json.dumps(body()).encode()

@@ -134,6 +134,14 @@ class Ledger(Protocol):
         """
         ...
 
+    def add_verdicts(self, verdicts: Sequence[StoredVerdict]) -> None:
+        """Append verdicts that come from elsewhere, all or none.
+
+        The same verdict again is not stored twice. Raises LedgerError if the ledger holds another
+        one for the same answer, criterion, judge, ruler, sample and occasion.
+        """
+        ...
+
     def add_answers(
         self, answers: Sequence[Answer], questions: Mapping[str, Question] | None = None
     ) -> list[int]:

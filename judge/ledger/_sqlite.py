@@ -253,6 +253,34 @@ class SqliteLedger:
             )
             db.executemany("DELETE FROM claims WHERE key = ?", [(call.key,) for call in calls])
 
+    def add_verdicts(self, verdicts: Sequence[StoredVerdict]) -> None:
+        """Append verdicts that come from elsewhere, all or none; see `Ledger.add_verdicts`."""
+        now = _now()
+        identity = (
+            "question_id", "model", "answer_sample", "answer_hash", "criterion", "judge", "ruler",
+            "sample", "occasion", "generation", "parser",
+        )  # fmt: skip
+        where = " AND ".join(f"{column} IS ?" for column in identity)
+        with self._transaction() as db:
+            for stored in verdicts:
+                row = _rows.verdict_row(stored)
+                db.execute(_insert("verdicts", (*_rows.VERDICT_COLUMNS, "created_at")), (*row, now))
+                values = dict(zip(_rows.VERDICT_COLUMNS, row, strict=True))
+                held = db.execute(
+                    "SELECT status, reason, level, scale_min, scale_max FROM verdicts "
+                    f"WHERE {where}",
+                    [values[column] for column in identity],
+                ).fetchone()
+                said = ("status", "reason", "level", "scale_min", "scale_max")
+                if held != tuple(values[column] for column in said):
+                    verdict = stored.verdict
+                    raise LedgerError(
+                        f"{self._path}: holds another verdict by {verdict.judge} on "
+                        f"{verdict.model}, {verdict.question_id}, {verdict.criterion}. Verdicts "
+                        "are never overwritten: give the new ones another judge, ruler or "
+                        "occasion. Nothing was imported."
+                    )
+
     def add_answers(
         self, answers: Sequence[Answer], questions: Mapping[str, Question] | None = None
     ) -> list[int]:

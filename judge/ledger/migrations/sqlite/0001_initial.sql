@@ -85,8 +85,8 @@ CREATE TABLE verdicts (
   CHECK ((status = 'unscored') = (reason IS NOT NULL))
 ) STRICT;
 CREATE UNIQUE INDEX verdicts_identity ON verdicts (
-  question_id, model, answer_sample, ifnull(answer_hash, x''), criterion, ruler, sample, occasion,
-  generation, parser
+  question_id, model, answer_sample, ifnull(answer_hash, x''), criterion, judge, ruler, sample,
+  occasion, generation, parser
 );
 CREATE INDEX verdicts_by_call ON verdicts (call_key);
 CREATE INDEX verdicts_by_ruler ON verdicts (ruler);
@@ -179,7 +179,7 @@ CREATE TRIGGER verdicts_no_replace BEFORE INSERT ON verdicts
 WHEN EXISTS (SELECT 1 FROM verdicts WHERE id = NEW.id OR (
     question_id = NEW.question_id AND model = NEW.model AND answer_sample = NEW.answer_sample
     AND ifnull(answer_hash, x'') = ifnull(NEW.answer_hash, x'') AND criterion = NEW.criterion
-    AND ruler = NEW.ruler AND sample = NEW.sample AND occasion = NEW.occasion
+    AND judge = NEW.judge AND ruler = NEW.ruler AND sample = NEW.sample AND occasion = NEW.occasion
     AND generation = NEW.generation AND parser = NEW.parser
   ))
 BEGIN SELECT RAISE(IGNORE); END;

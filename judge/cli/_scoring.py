@@ -1,0 +1,357 @@
+"""``judge score`` and ``judge demo``."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from judge.cli import _reporting
+from judge.cli._console import ScoreDisplay, print_json, say
+from judge.endpoint import (
+    Budget,
+    ChatEndpoint,
+    Decoding,
+    ModelSpec,
+    Prices,
+    RateLimits,
+    RetryPolicy,
+    parse_spec,
+)
+from judge.errors import ExitCode, Incomplete, InputError, UsageError
+from judge.ledger import Ledger, open_ledger
+from judge.questions import QuestionSet, load_questions
+from judge.records import Question, Reason
+from judge.resources import shipped
+from judge.rubric import Rubric, load_rubric
+from judge.scoring import (
+    INTERRUPTED,
+    Item,
+    ScoreRun,
+    ScoreSettings,
+    Workload,
+    item_of,
+    workload,
+)
+from judge.scoring import score as run_score
+from judge.tables import questions_for, read_answers
+from judge.weights import load_profile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreOptions:
+    """The options of ``judge score``, as typed."""
+
+    judge: str
+    rubric: str
+    answers: Path | None = None
+    models: list[str] | None = None
+    questions: str = "monetization"
+    samples: int = 1
+    concurrency: int = 32
+    occasion: str = ""
+    weights: str = "equal"
+    stage: str | None = None
+    temperature: str = "0.7"
+    max_tokens: int = 2048
+    timeout: float = 120.0
+    max_attempts: int = 6
+    rpm: int | None = None
+    tpm: int | None = None
+    budget: str | None = None
+    price: str | None = None
+    retry_unscored: list[str] = field(default_factory=list)
+    max_unscored: float = 0.05
+
+
+def score(options: ScoreOptions, *, ledger_url: str, dry_run: bool, as_json: bool) -> None:
+    """Score answers, print what came out, and end with the exit code that says how it went."""
+    job = _prepare(options)
+    ledger = open_ledger(ledger_url)
+    try:
+        items = _items(options, ledger, store=not dry_run)
+        if dry_run:
+            _show_workload(workload(ledger, items, job.rubric, job.spec, job.settings), job, as_json)
+            return
+        outcome = _run(options, job, ledger, items)
+        _reporting.show_overall(ledger, outcome.run, options.weights, options.stage)
+    finally:
+        ledger.close()
+    if as_json:
+        print_json({"run": run_object(outcome, job)})
+    say(f"Report: judge report --ledger {ledger_url}")
+    _end(outcome, options)
+
+
+def demo(
+    options: ScoreOptions, *, ledger_url: str, out: Path, as_json: bool
+) -> None:
+    """Score the shipped demo answers and write the report."""
+    options = replace(
+        options, judge=auto_judge(options.judge), answers=shipped("demo/answers.jsonl")
+    )
+    job = _prepare(options)
+    ledger = open_ledger(ledger_url)
+    try:
+        outcome = _run(options, job, ledger, _items(options, ledger, store=True))
+        _reporting.show_overall(ledger, outcome.run, options.weights, options.stage)
+        written = _reporting.write(
+            ledger, outcome.run, options.weights, options.stage, out, demo=True
+        )
+    finally:
+        ledger.close()
+    if as_json:
+        print_json({"run": run_object(outcome, job), **written.object()})
+    say(f"Report: {written.html.resolve()}")
+    _end(outcome, replace(options, max_unscored=1.0) if job.spec.offline else options)
+
+
+def auto_judge(spec: str) -> str:
+    """What ``auto`` stands for: PLUMBLINE_JUDGE, a configured OpenAI endpoint, else offline."""
+    if spec != "auto":
+        return spec
+    if named := os.environ.get("PLUMBLINE_JUDGE"):
+        return named
+    if os.environ.get("OPENAI_API_KEY") or os.environ.get("OPENAI_BASE_URL"):
+        model = os.environ.get("OPENAI_MODEL") or _only_model()
+        return f"openai:{model}"
+    say(
+        "No endpoint is configured (PLUMBLINE_JUDGE, OPENAI_API_KEY or OPENAI_BASE_URL), so the "
+        "offline baseline scores: fixed formulas, not an LLM."
+    )
+    return "offline"
+
+
+def _only_model() -> str:
+    """The model of an endpoint that serves exactly one.
+
+    Raises UsageError where there is a choice: which model to pay for is not ours to guess.
+    """
+    import openai
+
+    try:
+        with openai.OpenAI(
+            api_key=os.environ.get("OPENAI_API_KEY") or "none",
+            base_url=os.environ.get("OPENAI_BASE_URL") or None,
+            timeout=20.0,
+        ) as client:
+            names = [model.id for model in client.models.list()]
+    except openai.OpenAIError as error:
+        raise UsageError(
+            f"The configured endpoint does not list its models ({error}). Name the judge with "
+            "PLUMBLINE_JUDGE, e.g. openai:MODEL, or use --judge offline."
+        ) from error
+    if len(names) == 1:
+        return names[0]
+    raise UsageError(
+        f"The configured endpoint serves {len(names)} models. Say which one judges: "
+        "PLUMBLINE_JUDGE=openai:MODEL (or OPENAI_MODEL), or use --judge offline."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """Options, checked and parsed, before anything is opened or sent."""
+
+    spec: ModelSpec
+    rubric: Rubric
+    settings: ScoreSettings
+    prices: Prices | None
+    budget: tuple[float, str] | None
+
+
+def _prepare(options: ScoreOptions) -> _Job:
+    rubric = load_rubric(options.rubric)
+    load_profile(options.weights, rubric).vector(stage=options.stage)
+    spec = parse_spec(auto_judge(options.judge))
+    prices = None if options.price is None else Prices.parse(options.price)
+    budget = None if options.budget is None else Budget.parse(options.budget)
+    if budget is not None and budget[1] == "USD" and prices is None:
+        raise UsageError(
+            f"--budget {options.budget}: a budget in USD needs the model's prices; add "
+            "--price PROMPT,CACHED,COMPLETION (USD per million tokens), or give it in tokens."
+        )
+    if not spec.offline:
+        spec.api_key()
+    settings = ScoreSettings(
+        samples=1 if spec.offline else options.samples,
+        occasion=options.occasion,
+        decoding=Decoding(
+            temperature=_temperature(options.temperature), max_tokens=options.max_tokens
+        ),
+        retry=frozenset(_reason(name) for name in options.retry_unscored),
+    )
+    return _Job(spec=spec, rubric=rubric, settings=settings, prices=prices, budget=budget)
+
+
+def _temperature(text: str) -> float | None:
+    if text == "none":
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 2:
+        raise UsageError(f"--temperature {text}: expected a number from 0 to 2, or none.")
+    return value
+
+
+def _reason(name: str) -> Reason:
+    try:
+        return Reason(name)
+    except ValueError:
+        names = ", ".join(reason.value for reason in Reason)
+        raise UsageError(f"--retry-unscored {name}: expected one of {names}.") from None
+
+
+def _items(options: ScoreOptions, ledger: Ledger, *, store: bool) -> list[Item]:
+    """The answers to score: of a file (imported on the way), or what the ledger holds."""
+    if options.answers is not None:
+        items = _items_of_file(options.answers, options.questions, ledger if store else None)
+    else:
+        items = _items_of_ledger(options, ledger)
+    if options.models is not None:
+        known = {item.answer.model for item in items}
+        for model in options.models:
+            if model not in known:
+                raise UsageError(
+                    f"--models {model}: no answers of that model; there are "
+                    f"{', '.join(sorted(known)) or 'none'}."
+                )
+        items = [item for item in items if item.answer.model in options.models]
+    return items
+
+
+def _items_of_file(path: Path, questions: str, ledger: Ledger | None) -> list[Item]:
+    file = read_answers(path)
+    resolved = questions_for(file, load_questions(questions))
+    ids = [0] * len(file.answers) if ledger is None else ledger.add_answers(file.answers, resolved)
+    return [
+        item_of(answer_id, answer, resolved[answer.question_id])
+        for answer_id, answer in zip(ids, file.answers, strict=True)
+    ]
+
+
+def _items_of_ledger(options: ScoreOptions, ledger: Ledger) -> list[Item]:
+    stored = ledger.answers(models=options.models)
+    if not stored:
+        raise UsageError(
+            f"{ledger.url} holds no answers"
+            + (f" of {', '.join(options.models)}" if options.models else "")
+            + ". Import some (judge import answers FILE) or give --answers FILE."
+        )
+    missing = [row.answer for row in stored if row.question is None]
+    known = _by_id(load_questions(options.questions)) if missing else {}
+    items = []
+    for row in stored:
+        question = row.question or known.get(row.answer.question_id)
+        if question is None:
+            raise InputError(
+                path=options.questions,
+                found=f"no question {row.answer.question_id}",
+                expected="the question of every answer in the ledger",
+                remedy="Name the right set with --questions",
+            )
+        items.append(item_of(row.answer_id, row.answer, question))
+    return items
+
+
+def _by_id(questions: QuestionSet) -> dict[str, Question]:
+    return {question.question_id: question for question in questions}
+
+
+def _run(options: ScoreOptions, job: _Job, ledger: Ledger, items: Sequence[Item]) -> ScoreRun:
+    def open_endpoint() -> ChatEndpoint:
+        return ChatEndpoint(
+            job.spec,
+            concurrency=options.concurrency,
+            timeout_s=options.timeout,
+            retry=RetryPolicy(max_attempts=options.max_attempts),
+            rates=RateLimits(requests=options.rpm, tokens=options.tpm),
+            prices=job.prices,
+            budget=None if job.budget is None else Budget(job.budget[0]),
+            budget_unit="tokens" if job.budget is None else job.budget[1],
+        )
+
+    with ScoreDisplay(job.spec.identity) as display:
+        return asyncio.run(
+            run_score(
+                ledger, items, job.rubric, job.spec, job.settings, open_endpoint, display.update
+            )
+        )
+
+
+def run_object(outcome: ScoreRun, job: _Job) -> dict[str, Any]:
+    """The ``run`` object of ``--json``."""
+    progress = outcome.progress
+    return {
+        "run": outcome.run,
+        "judge": job.spec.identity,
+        "planned": progress.planned,
+        "sent": outcome.sent,
+        "from_ledger": progress.from_ledger,
+        "scored": outcome.scored,
+        "not_applicable": outcome.not_applicable,
+        "unscored": dict(sorted(outcome.unscored.items())),
+        "open": progress.open,
+        "open_why": progress.open_why,
+        "repaired": outcome.repaired,
+        "tokens": {
+            "prompt": progress.prompt_tokens,
+            "cached": progress.cached_tokens,
+            "completion": progress.completion_tokens,
+        },
+        "cost": None if job.prices is None else round(progress.cost, 6),
+        "stopped": progress.stopped or None,
+    }
+
+
+def _show_workload(work: Workload, job: _Job, as_json: bool) -> None:
+    cost = None
+    if job.prices is not None:
+        cost = job.prices.cost(work.prompt_tokens, 0, work.completion_tokens)
+    if as_json:
+        run = {
+            "planned": work.planned, "from_ledger": work.planned - work.calls, "sent": 0,
+            "would_send": work.calls, "prompt_tokens": work.prompt_tokens,
+            "completion_tokens_at_most": work.completion_tokens, "cost_at_most": cost,
+        }  # fmt: skip
+        print_json({"run": run})
+    say(
+        f"{work.planned} units; {work.planned - work.calls} need no call, {work.calls} would be "
+        f"sent to {job.spec.identity}: about {work.prompt_tokens:,} prompt tokens and at most "
+        f"{work.completion_tokens:,} reply tokens"
+        + ("" if cost is None else f", at most ${cost:,.2f}")
+        + ". Nothing was sent."
+    )
+
+
+def _end(outcome: ScoreRun, options: ScoreOptions) -> None:
+    """End with 130 after an interrupt, with 12 where too much is missing."""
+    if outcome.progress.stopped == INTERRUPTED:
+        say("Interrupted; finished work is kept. Run the same command again to go on.")
+        sys.exit(ExitCode.INTERRUPTED)
+    if outcome.missing_share > options.max_unscored or outcome.progress.stopped:
+        raise Incomplete(_incomplete_text(outcome, options))
+
+
+def _incomplete_text(outcome: ScoreRun, options: ScoreOptions) -> str:
+    progress = outcome.progress
+    parts = []
+    if progress.stopped:
+        parts.append(f"stopped early: {progress.stopped}")
+    if progress.open:
+        why = "; ".join(f"{count} {reason}" for reason, count in progress.open_why.items())
+        parts.append(f"{progress.open} units are open" + (f" ({why})" if why else ""))
+    if outcome.unscored:
+        why = ", ".join(f"{count} {reason}" for reason, count in outcome.unscored.most_common())
+        parts.append(f"{outcome.unscored.total()} verdicts are unscored ({why})")
+    return (
+        f"incomplete: {'; '.join(parts)}. {outcome.missing_share:.1%} of the wanted verdicts are "
+        f"missing, {options.max_unscored:.1%} are allowed (--max-unscored). The same command goes "
+        "on with open units; --retry-unscored REASON asks again for unscored ones."
+    )

@@ -1,0 +1,199 @@
+"""``judge import`` and ``judge export``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from judge.cli._console import print_json, say
+from judge.ledger import Ledger, StoredVerdict, open_ledger
+from judge.questions import question_to_dict
+from judge.records import Question
+from judge.tables import (
+    UNSPECIFIED_RULER,
+    AnswerFile,
+    Row,
+    read_answers,
+    read_ratings,
+    read_verdicts,
+    write_rows,
+)
+
+IMPORT_PARSER = 0
+"""Parser version of verdicts that were not read from a call of ours."""
+
+
+def import_file(kind: str, path: Path, *, ledger_url: str, as_json: bool) -> None:
+    """Import a file into the ledger; it is read and checked as a whole before anything is stored."""
+    importers: dict[str, Callable[[Path], tuple[int, Callable[[Ledger], object]]]] = {
+        "answers": _answers,
+        "verdicts": _verdicts,
+        "ratings": _ratings,
+    }
+    count, store = importers[kind](path)
+    ledger = open_ledger(ledger_url)
+    try:
+        store(ledger)
+    finally:
+        ledger.close()
+    if as_json:
+        print_json({"import": {"kind": kind, "rows": count, "file": str(path)}})
+    say(f"Imported {count} {kind} from {path} into {ledger_url}.")
+
+
+def _answers(path: Path) -> tuple[int, Callable[[Ledger], object]]:
+    file = read_answers(path)
+    questions = _given_questions(file)
+    return len(file.answers), lambda ledger: ledger.add_answers(file.answers, questions)
+
+
+def _given_questions(file: AnswerFile) -> dict[str, Question]:
+    """The questions whose text the file gives."""
+    return {
+        question_id: Question(question_id=question_id, **about)
+        for question_id, about in file.questions.items()
+        if "question" in about
+    }
+
+
+def _verdicts(path: Path) -> tuple[int, Callable[[Ledger], object]]:
+    verdicts = read_verdicts(path)
+    stored = [
+        StoredVerdict(verdict=verdict, call_key=None, parser=IMPORT_PARSER) for verdict in verdicts
+    ]
+    return len(verdicts), lambda ledger: ledger.add_verdicts(stored)
+
+
+def _ratings(path: Path) -> tuple[int, Callable[[Ledger], object]]:
+    ratings = read_ratings(path)
+    return len(ratings), lambda ledger: ledger.add_ratings(ratings)
+
+
+def export_file(kind: str, out: Path, *, ledger_url: str, as_json: bool) -> None:
+    """Write one kind of record of the ledger to a file."""
+    exporters: dict[str, Callable[[Ledger], list[Row]]] = {
+        "answers": answer_rows,
+        "verdicts": verdict_rows,
+        "scores": score_rows,
+        "ratings": rating_rows,
+    }
+    ledger = open_ledger(ledger_url, create=False)
+    try:
+        rows = exporters[kind](ledger)
+    finally:
+        ledger.close()
+    write_rows(out, rows)
+    if as_json:
+        print_json({"export": {"kind": kind, "rows": len(rows), "file": str(out)}})
+    say(f"Wrote {len(rows)} {kind} to {out}.")
+
+
+def answer_rows(ledger: Ledger) -> list[Row]:
+    """All answers, with what is known of their questions."""
+    rows = []
+    for stored in ledger.answers():
+        answer = stored.answer
+        about = question_to_dict(stored.question) if stored.question else {}
+        rows.append(
+            {
+                "question_id": answer.question_id,
+                "model": answer.model,
+                "sample": answer.sample,
+                "occasion": answer.occasion,
+                "answer": answer.answer,
+                **{
+                    name: about.get(name)
+                    for name in ("question", "reference", "category", "domain", "language")
+                },
+                "finish_reason": answer.finish_reason,
+                "usage": answer.usage,
+                "generation": answer.generation,
+            }
+        )
+    return rows
+
+
+_VERDICT_IDENTITY = (
+    "question_id", "model", "answer_sample", "criterion", "judge", "ruler", "occasion",
+)  # fmt: skip
+
+
+def verdict_rows(ledger: Ledger) -> list[Row]:
+    """Current verdicts, one row per answer, criterion, judge and occasion: raw levels, scale.
+
+    ``scores`` holds the judge's samples that have one; ``unscored`` counts the others by reason.
+    """
+    return [
+        _verdict_row(dict(zip(_VERDICT_IDENTITY, identity, strict=True)), list(samples))
+        for identity, samples in _grouped(ledger)
+    ]
+
+
+def _grouped(ledger: Ledger) -> Iterator[tuple[tuple[Any, ...], list[Row]]]:
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for row in ledger.verdicts().iter_rows(named=True):
+        groups.setdefault(tuple(row[name] for name in _VERDICT_IDENTITY), []).append(row)
+    yield from groups.items()
+
+
+def _verdict_row(identity: Row, samples: list[Row]) -> Row:
+    samples = sorted(samples, key=lambda row: row["sample"])
+    scored = [row for row in samples if row["status"] == "scored"]
+    shown = (scored or samples)[0]
+    unscored: dict[str, int] = {}
+    for row in samples:
+        if row["reason"]:
+            unscored[row["reason"]] = unscored.get(row["reason"], 0) + 1
+    ruler = identity["ruler"]
+    return {
+        "question_id": identity["question_id"],
+        "model": identity["model"],
+        "sample": identity["answer_sample"],
+        "criterion": identity["criterion"],
+        "judge": identity["judge"],
+        "ruler": None if ruler.startswith(UNSPECIFIED_RULER) else ruler,
+        "occasion": identity["occasion"],
+        "status": shown["status"],
+        "reason": shown["reason"],
+        "scores": [row["level"] for row in scored] or None,
+        "scale_min": shown["scale_min"],
+        "scale_max": shown["scale_max"],
+        "unscored": unscored or None,
+        "evidence": json.loads(shown["evidence"]),
+        "rationale": shown["rationale"],
+    }
+
+
+def score_rows(ledger: Ledger) -> list[Row]:
+    """Scores in [0, 1]: per answer, criterion, ruler and occasion, the mean of the samples."""
+    from judge.aggregation import answer_scores
+
+    rows: list[Row] = []
+    frame = ledger.verdicts()
+    for (_, occasion, _), part in frame.group_by(
+        ["ruler", "occasion", "judge"], maintain_order=True
+    ):
+        for row in answer_scores(part).iter_rows(named=True):
+            rows.append(
+                {
+                    "question_id": row["question_id"],
+                    "model": row["model"],
+                    "sample": row["answer_sample"],
+                    **{
+                        name: row[name]
+                        for name in (
+                            "criterion", "judge", "ruler", "status", "reason", "score", "kind",
+                            "k", "sd",
+                        )
+                    },
+                    "occasion": occasion,
+                }
+            )  # fmt: skip
+    return rows
+
+
+def rating_rows(ledger: Ledger) -> list[Row]:
+    """All ratings."""
+    return list(ledger.ratings().iter_rows(named=True))

@@ -1,0 +1,39 @@
+"""The one way to reach a model: an OpenAI-compatible chat endpoint (DESIGN, idea 2)."""
+
+from judge.endpoint._client import ChatEndpoint, Completion, RetryPolicy
+from judge.endpoint._faults import (
+    BudgetSpent,
+    RejectedRequest,
+    StillFailing,
+    TransientFault,
+    UnsupportedParameter,
+)
+from judge.endpoint._limits import AdaptiveLimit, Budget, Prices, RateLimits, estimated_tokens
+from judge.endpoint._reply import Usage, read_reply, read_usage
+from judge.endpoint._request import Capabilities, Decoding, OutputMode, request_body
+from judge.endpoint._spec import ModelSpec, parse_spec
+
+__all__ = [
+    "AdaptiveLimit",
+    "Budget",
+    "BudgetSpent",
+    "Capabilities",
+    "ChatEndpoint",
+    "Completion",
+    "Decoding",
+    "ModelSpec",
+    "OutputMode",
+    "Prices",
+    "RateLimits",
+    "RejectedRequest",
+    "RetryPolicy",
+    "StillFailing",
+    "TransientFault",
+    "UnsupportedParameter",
+    "Usage",
+    "estimated_tokens",
+    "parse_spec",
+    "read_reply",
+    "read_usage",
+    "request_body",
+]

@@ -1,0 +1,259 @@
+"""The client: one request with its retries, limits, budget and accounting."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from judge.endpoint._faults import (
+    RejectedRequest,
+    StillFailing,
+    TransientFault,
+    UnsupportedParameter,
+    fault_of,
+)
+from judge.endpoint._limits import AdaptiveLimit, Budget, Prices, RateLimits, estimated_tokens
+from judge.endpoint._reply import Usage, final_error_code, read_reply, read_usage
+from judge.endpoint._spec import ModelSpec
+
+if TYPE_CHECKING:
+    import httpx2
+    from tenacity import RetryCallState
+
+# Below the 5 s after which many servers close an idle connection: reusing one at that moment fails.
+_KEEP_ALIVE_S = 4.0
+_MOST_RETRY_AFTER_S = 120.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """How long a request is tried: waits grow at random between the two bounds, in seconds."""
+
+    max_attempts: int = 6
+    first_wait_s: float = 0.5
+    longest_wait_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """A finished request: the body as received, and what it took (USD None if unpriced)."""
+
+    status_code: int
+    body: bytes
+    usage: Usage
+    cost: float | None
+    latency_s: float
+    attempts: int
+    started_at: str
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What went over the wire so far."""
+
+    sent: int = 0
+    succeeded: int = 0
+    rejected: int = 0
+    faults: int = 0
+    last_fault: str = ""
+
+
+OnFault = Callable[[TransientFault, float], None]
+
+
+class ChatEndpoint:
+    """An asynchronous client of one model behind an OpenAI-compatible chat endpoint.
+
+    The SDK's own retries are off, so that they cannot multiply ours. Use it as an asynchronous
+    context manager.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        *,
+        concurrency: int = 32,
+        timeout_s: float = 120.0,
+        retry: RetryPolicy | None = None,
+        rates: RateLimits | None = None,
+        prices: Prices | None = None,
+        budget: Budget | None = None,
+        budget_unit: str = "tokens",
+    ) -> None:
+        self.spec = spec
+        self.limit = AdaptiveLimit(concurrency)
+        self.traffic = Traffic()
+        self.prices = prices
+        self._timeout_s = timeout_s
+        self._retry = retry or RetryPolicy()
+        self._rates = rates
+        self._budget = budget
+        self._budget_unit = budget_unit
+
+    async def __aenter__(self) -> ChatEndpoint:
+        """Open the connection pool."""
+        import httpx2
+        import openai
+
+        connections = self.limit.maximum
+        limits = httpx2.Limits(
+            max_connections=connections,
+            max_keepalive_connections=connections,
+            keepalive_expiry=_KEEP_ALIVE_S,
+        )
+        self._client = openai.AsyncOpenAI(
+            api_key=self.spec.api_key(),
+            base_url=self.spec.base_url,
+            max_retries=0,
+            timeout=self._timeout_s,
+            http_client=openai.DefaultAioHttpClient(limits=limits, timeout=self._timeout_s),
+        )
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        """Close the connection pool."""
+        await self._client.close()
+
+    async def complete(
+        self, body: bytes, max_tokens: int, on_fault: OnFault | None = None
+    ) -> Completion:
+        """Send a request body (JSON) until it is answered; ``on_fault`` hears of failed tries.
+
+        Raises StillFailing (leave the unit open), RejectedRequest (likewise, at once),
+        UnsupportedParameter, BudgetSpent, or EndpointError (stop the run).
+        """
+        reserved = self._worst_case(body, max_tokens)
+        if self._budget is not None:
+            await self._budget.reserve(reserved)
+        completion: Completion | None = None
+        try:
+            completion = await self._try_until_answered(body, max_tokens, on_fault)
+        finally:
+            if self._budget is not None:
+                await self._budget.settle(reserved, self._spent(completion, reserved))
+        return completion
+
+    async def _try_until_answered(
+        self, body: bytes, max_tokens: int, on_fault: OnFault | None
+    ) -> Completion:
+        from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt
+
+        tries = 0
+
+        async def once() -> Completion:
+            # An inner coroutine function: handed the SDK's method itself, tenacity would get an
+            # un-awaited coroutine back and take it for a success.
+            nonlocal tries
+            tries += 1
+            return await self._try(body, max_tokens, tries, on_fault)
+
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(TransientFault),
+            stop=stop_after_attempt(self._retry.max_attempts),
+            wait=self._wait,
+            reraise=True,
+        )
+        try:
+            return await retrying(once)
+        except TransientFault as fault:
+            raise StillFailing(fault) from fault
+
+    def _wait(self, state: RetryCallState) -> float:
+        """Seconds before the next try: what the server asked for, plus a random growing wait."""
+        from tenacity import wait_random_exponential
+
+        policy = self._retry
+        wait = wait_random_exponential(multiplier=policy.first_wait_s, max=policy.longest_wait_s)
+        fault = state.outcome.exception() if state.outcome else None
+        asked = fault.retry_after if isinstance(fault, TransientFault) else None
+        return min(asked or 0.0, _MOST_RETRY_AFTER_S) + wait(state)
+
+    async def _try(
+        self, body: bytes, max_tokens: int, number: int, on_fault: OnFault | None
+    ) -> Completion:
+        """One try in one slot; the slot is free again before any back-off."""
+        if self._rates is not None:
+            await self._rates.acquire(estimated_tokens(body) + max_tokens)
+        started = time.monotonic()
+        try:
+            async with self.limit.slot():
+                started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+                started = time.monotonic()
+                self.traffic.sent += 1
+                status_code, received = await self._send(body)
+                if status_code == 200:
+                    read_reply(status_code, received)
+        except TransientFault as fault:
+            self.traffic.faults += 1
+            self.traffic.last_fault = str(fault)
+            if on_fault is not None:
+                on_fault(fault, time.monotonic() - started)
+            raise
+        except (RejectedRequest, UnsupportedParameter):
+            self.traffic.rejected += 1
+            raise
+        self.traffic.succeeded += 1
+        usage = read_usage(received) if status_code == 200 else Usage(None, None, None)
+        return Completion(
+            status_code=status_code,
+            body=received,
+            usage=usage,
+            cost=self._cost(usage),
+            latency_s=time.monotonic() - started,
+            attempts=number,
+            started_at=started_at,
+        )
+
+    async def _send(self, body: bytes) -> tuple[int, bytes]:
+        """Status and body of a response that ends its unit; everything else is raised, sorted."""
+        import httpx2
+        import openai
+
+        try:
+            # The SDK's time limit is per read; a server that drips bytes would never exceed it.
+            async with asyncio.timeout(self._timeout_s):
+                response: httpx2.Response = await self._client.post(
+                    "/chat/completions",
+                    cast_to=httpx2.Response,
+                    content=body,
+                    options={"headers": {"Content-Type": "application/json"}},
+                )
+                return 200, response.content
+        except TimeoutError:
+            raise TransientFault("timeout", detail="no reply within the time limit") from None
+        except openai.APIError as error:
+            if isinstance(error, openai.APIStatusError):
+                details = error.body if isinstance(error.body, dict) else {}
+                if error.status_code in (400, 413, 422) and final_error_code(details):
+                    return error.status_code, error.response.content
+            raise fault_of(error, self.spec.identity) from error
+
+    def _cost(self, usage: Usage) -> float | None:
+        if self.prices is None or usage.prompt_tokens is None or usage.completion_tokens is None:
+            return None
+        return self.prices.cost(
+            usage.prompt_tokens, usage.cached_tokens or 0, usage.completion_tokens
+        )
+
+    def _worst_case(self, body: bytes, max_tokens: int) -> float:
+        """What one request can cost at most, in the budget's unit."""
+        prompt = estimated_tokens(body)
+        if self._budget_unit == "tokens":
+            return float(prompt + max_tokens)
+        assert self.prices is not None
+        return self.prices.cost(prompt, 0, max_tokens)
+
+    def _spent(self, completion: Completion | None, reserved: float) -> float:
+        """What a request cost in the budget's unit; the worst case where the server did not say."""
+        if completion is None or completion.status_code != 200:
+            return 0.0
+        usage = completion.usage
+        if usage.prompt_tokens is None or usage.completion_tokens is None:
+            return reserved
+        if self._budget_unit == "tokens":
+            return float(usage.prompt_tokens + usage.completion_tokens)
+        return completion.cost if completion.cost is not None else reserved

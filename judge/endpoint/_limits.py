@@ -1,0 +1,214 @@
+"""How much may be under way at once, per minute and in all."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from judge.endpoint._faults import BudgetSpent, TransientFault
+from judge.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+_CUT = 0.7
+_COOLDOWN_S = 1.0
+_TOLERATED_SHARE = 0.08
+_SHARE_MEMORY = 32
+_LONGEST_PAUSE_S = 60.0
+_BYTES_PER_TOKEN = 3
+
+
+class AdaptiveLimit:
+    """Concurrency that finds what the server bears: additive increase, multiplicative decrease.
+
+    Starts at ``start`` and doubles per round of successes until the first sign of overload, then
+    grows by a sixteenth of ``maximum`` per round. A cut (to 0.7 of the limit, at most once per
+    cooldown) needs more than 8 % of recent tries throttled: a server that answers 429 now and
+    then at random loses nothing. Growth needs a limit in use: an idle limit does not grow. Other
+    faults pause growth. A Retry-After that comes with a cut holds back all new tries.
+    """
+
+    def __init__(
+        self, maximum: int, *, start: int = 16, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.maximum = maximum
+        self.limit = float(min(start, maximum))
+        self.in_flight = 0
+        self._clock = clock
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._slow_start = True
+        self._throttled_share = 0.0
+        self._calm_from = 0.0
+        self._open_from = 0.0
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[None]:
+        """Hold one slot; what the body raises or not tells the limit how the try went."""
+        await self._acquire()
+        try:
+            yield
+        except TransientFault as fault:
+            self._failed(fault)
+            raise
+        else:
+            self._succeeded()
+        finally:
+            self.in_flight -= 1
+            self._wake()
+
+    async def _acquire(self) -> None:
+        while True:
+            pause = self._open_from - self._clock()
+            if pause > 0:
+                await asyncio.sleep(pause)
+            elif self.in_flight < int(self.limit):
+                self.in_flight += 1
+                return
+            else:
+                waiter = asyncio.get_running_loop().create_future()
+                self._waiting.append(waiter)
+                try:
+                    await waiter
+                except asyncio.CancelledError:
+                    if waiter.done() and not waiter.cancelled():
+                        self._wake()
+                    raise
+
+    def _wake(self) -> None:
+        room = int(self.limit) - self.in_flight
+        while room > 0 and self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                room -= 1
+
+    def _succeeded(self) -> None:
+        self._throttled_share -= self._throttled_share / _SHARE_MEMORY
+        in_use = self.in_flight >= 0.8 * int(self.limit)
+        if not in_use or self._clock() < self._calm_from:
+            return
+        step = 1.0 if self._slow_start else max(1.0, self.maximum / 16) / self.limit
+        self.limit = min(self.limit + step, float(self.maximum))
+
+    def _failed(self, fault: TransientFault) -> None:
+        now = self._clock()
+        if not fault.throttled:
+            self._calm_from = max(self._calm_from, now + _COOLDOWN_S)
+            return
+        self._throttled_share += (1 - self._throttled_share) / _SHARE_MEMORY
+        if self._throttled_share <= _TOLERATED_SHARE or now < self._calm_from:
+            return
+        self._slow_start = False
+        self.limit = max(1.0, self.limit * _CUT)
+        wait = min(fault.retry_after or 0.0, _LONGEST_PAUSE_S)
+        self._calm_from = now + max(_COOLDOWN_S, wait)
+        self._open_from = now + wait
+
+
+class RateLimits:
+    """Limits per minute that a provider sets: requests, and tokens (prompt plus reply)."""
+
+    def __init__(self, *, requests: int | None = None, tokens: int | None = None) -> None:
+        from aiolimiter import AsyncLimiter
+
+        # Five-second windows: a minute's whole allowance at once would itself be throttled.
+        self._requests = AsyncLimiter(max(requests / 12, 1.0), 5.0) if requests else None
+        self._tokens = AsyncLimiter(float(tokens), 60.0) if tokens else None
+
+    async def acquire(self, tokens: int) -> None:
+        """Wait until one request of so many tokens fits; a larger one waits for a full minute."""
+        if self._requests is not None:
+            await self._requests.acquire()
+        if self._tokens is not None:
+            await self._tokens.acquire(min(tokens, self._tokens.max_rate))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prices:
+    """USD per million tokens; ``cached`` is the price of prompt tokens read from a cache."""
+
+    prompt: float
+    cached: float
+    completion: float
+
+    @staticmethod
+    def parse(text: str) -> Prices:
+        """From ``PROMPT,CACHED,COMPLETION``. Raises UsageError otherwise."""
+        try:
+            prompt, cached, completion = (float(part) for part in text.split(","))
+        except ValueError:
+            raise UsageError(
+                f"--price {text}: expected three numbers PROMPT,CACHED,COMPLETION, in USD per "
+                "million tokens, e.g. 1.25,0.125,10."
+            ) from None
+        return Prices(prompt=prompt, cached=cached, completion=completion)
+
+    def cost(self, prompt_tokens: int, cached_tokens: int, completion_tokens: int) -> float:
+        """USD for one call; ``prompt_tokens`` includes the cached ones."""
+        fresh = max(prompt_tokens - cached_tokens, 0)
+        return (
+            fresh * self.prompt
+            + cached_tokens * self.cached
+            + completion_tokens * self.completion
+        ) / 1e6
+
+
+class Budget:
+    """A cap in tokens or USD: reserved at the worst case before a request, settled after it.
+
+    Because the worst case is reserved, the cap holds whatever the replies cost.
+    """
+
+    def __init__(self, cap: float) -> None:
+        self.cap = cap
+        self.spent = 0.0
+        self._reserved = 0.0
+        self._changed = asyncio.Condition()
+
+    @staticmethod
+    def parse(text: str) -> tuple[float, str]:
+        """The amount and its unit (``USD`` or ``tokens``) of ``5USD``, ``$5`` or ``200000tokens``.
+
+        A bare number means USD. Raises UsageError otherwise.
+        """
+        amount = text.strip().lower().replace("_", "").removeprefix("$")
+        unit = "USD"
+        if amount.endswith(("tokens", "token")):
+            amount, unit = amount.removesuffix("s").removesuffix("token"), "tokens"
+        try:
+            value = float(amount.removesuffix("usd").strip())
+        except ValueError:
+            value = -1.0
+        if not 0 < value < float("inf"):
+            raise UsageError(f"--budget {text}: expected e.g. 5USD or 2000000tokens.")
+        return value, unit
+
+    async def reserve(self, amount: float) -> None:
+        """Set an amount aside. Waits while others may settle below what they reserved.
+
+        Raises BudgetSpent if the amount does not fit and nothing is under way that could free it.
+        """
+        async with self._changed:
+            while self.spent + self._reserved + amount > self.cap:
+                if self._reserved == 0:
+                    raise BudgetSpent
+                await self._changed.wait()
+            self._reserved += amount
+
+    async def settle(self, reserved: float, spent: float) -> None:
+        """Give a reservation back and book what was really spent."""
+        async with self._changed:
+            self._reserved = max(0.0, self._reserved - reserved)
+            self.spent += spent
+            self._changed.notify_all()
+
+
+def estimated_tokens(body: bytes) -> int:
+    """A cautious guess of the prompt tokens in a request body: a token per three bytes."""
+    return len(body) // _BYTES_PER_TOKEN + 1

@@ -1,0 +1,406 @@
+"""Plan − ledger → execute → append: how calls are made once, kept for ever, and resumed.
+
+A plan is a stream of jobs, each one model call that somebody wants. The executor looks up which
+calls the ledger holds, claims the others, sends them, and commits what came back before a job
+counts as done, so that a kill loses at most the calls in flight.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any, Generic, Protocol, TypeVar
+
+from judge.endpoint import (
+    BudgetSpent,
+    ChatEndpoint,
+    RejectedRequest,
+    StillFailing,
+    TransientFault,
+    UnsupportedParameter,
+)
+from judge.ledger import Attempt, Call, Ledger, StoredVerdict, this_owner
+
+LEASE_S = 120.0
+_CHUNK = 256
+_POLL_S = 0.5
+_REJECTIONS_TO_STOP = 5
+_OUTAGE = 20
+_GRACE_S = 10.0
+_LEAVES_OPEN = (StillFailing, RejectedRequest, BudgetSpent)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRequest:
+    """A call that is wanted: its key, and the body that would be sent."""
+
+    key: bytes
+    body: bytes
+    max_tokens: int
+    purpose: str
+    sample: int
+    occasion: str
+    generation: int = 0
+
+
+@dataclass(slots=True)
+class Job(Generic[T]):
+    """One call and the units that wait for it (several, where answers are identical).
+
+    ``call`` is set where the ledger holds the call but its reply asks for a follow-up.
+    """
+
+    request: CallRequest
+    waiting: list[T]
+    call: Call | None = None
+
+
+class Task(Protocol[T]):
+    """What the executor works for: makes jobs out of units, and results out of calls."""
+
+    def known(self, units: list[T]) -> list[Job[T]]:
+        """Settle the units that the ledger already answers; return jobs for the others.
+
+        Runs in the ledger's thread.
+        """
+        ...
+
+    async def finish(
+        self, request: CallRequest, units: list[T], call: Call, executor: Executor[T], fresh: bool
+    ) -> None:
+        """Turn a call into results and commit them, together with the call if it is fresh."""
+        ...
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a run has done so far; read by the progress display and the summary."""
+
+    planned: int = 0
+    settled: int = 0
+    from_ledger: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    cost: float = 0.0
+    unpriced: int = 0
+    stopped: str = ""
+    open_why: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def open(self) -> int:
+        """Units without a result: tries failed, or the run stopped before."""
+        return self.planned - self.settled
+
+    def book(self, call: Call) -> None:
+        """Count what a fresh call took."""
+        self.prompt_tokens += call.prompt_tokens or 0
+        self.cached_tokens += call.cached_tokens or 0
+        self.completion_tokens += call.completion_tokens or 0
+        self.cost += call.cost or 0.0
+        self.unpriced += call.cost is None
+
+
+class LedgerWriter:
+    """Group commit: whatever is waiting goes into one transaction, in the ledger's own thread."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+        self._calls: list[Call] = []
+        self._attempts: list[Attempt] = []
+        self._verdicts: list[StoredVerdict] = []
+        self._committed: asyncio.Future[None] | None = None
+        self._flusher: asyncio.Task[None] | None = None
+
+    async def run(self, function: Callable[..., T], *args: Any) -> T:
+        """Call a ledger method in the ledger's thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
+
+    async def commit(
+        self, calls: Iterable[Call] = (), verdicts: Iterable[StoredVerdict] = ()
+    ) -> None:
+        """Append, and return once it is durable."""
+        self._calls += calls
+        self._verdicts += verdicts
+        await asyncio.shield(self._next_commit())
+
+    def note(self, attempt: Attempt) -> None:
+        """Append a failed attempt with the next commit, without waiting for it."""
+        self._attempts.append(attempt)
+
+    def _next_commit(self) -> asyncio.Future[None]:
+        if self._committed is None:
+            self._committed = asyncio.get_running_loop().create_future()
+        if self._flusher is None or self._flusher.done():
+            self._flusher = asyncio.create_task(self._flush())
+        return self._committed
+
+    async def _flush(self) -> None:
+        while self._committed is not None:
+            waiting, self._committed = self._committed, None
+            calls, self._calls = self._calls, []
+            attempts, self._attempts = self._attempts, []
+            verdicts, self._verdicts = self._verdicts, []
+            try:
+                await self.run(
+                    lambda c=calls, a=attempts, v=verdicts: self._ledger.append(
+                        calls=c, attempts=a, verdicts=v
+                    )
+                )
+            except Exception as error:
+                waiting.set_exception(error)
+                waiting.exception()  # Whoever waits sees it; with nobody waiting, nobody is told twice.
+            else:
+                waiting.set_result(None)
+
+    async def close(self) -> None:
+        """Commit what is left and end the thread."""
+        try:
+            if self._attempts:
+                await self.commit()
+        finally:
+            self._thread.shutdown(wait=True)
+
+
+class Executor(Generic[T]):
+    """Runs a plan against one endpoint and one ledger."""
+
+    def __init__(
+        self, ledger: Ledger, writer: LedgerWriter, endpoint: ChatEndpoint, progress: Progress
+    ) -> None:
+        self.progress = progress
+        self.writer = writer
+        self._ledger = ledger
+        self._endpoint = endpoint
+        self._owner = this_owner()
+        self._in_flight: dict[bytes, Job[T]] = {}
+        self._queue: asyncio.Queue[Job[T]] = asyncio.Queue(endpoint.limit.maximum)
+        self._executing = 0
+        self._stopping = asyncio.Event()
+        self._grace_s: float | None = None
+        self._exhausted_in_a_row = 0
+
+    def stop(self, why: str, grace_s: float | None = None) -> None:
+        """Dispatch nothing new. What is in flight is finished and kept, for so long at most."""
+        self.progress.stopped = self.progress.stopped or why
+        self._grace_s = grace_s
+        self._stopping.set()
+
+    async def run(self, task: Task[T], units: Iterable[T]) -> None:
+        """Work until every unit is settled or open.
+
+        The plan is read as it is needed: memory does not grow with its length. Raises
+        EndpointError, UnsupportedParameter or LedgerError after keeping all finished work.
+        """
+        workers = [
+            asyncio.create_task(self._work(task)) for _ in range(self._endpoint.limit.maximum)
+        ]
+        keeper = asyncio.create_task(self._keep_lease())
+        plan = asyncio.create_task(self._feed_and_drain(task, units))
+        watch = asyncio.create_task(self._end_of_grace())
+        tasks = [plan, watch, keeper, *workers]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            failures = [error for ended in done if (error := ended.exception()) is not None]
+            if failures:
+                self._stopping.set()
+                await self._let_calls_return()
+                raise failures[0]
+        finally:
+            for running in tasks:
+                running.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self.writer.run(self._ledger.release, self._owner)
+
+    async def _feed_and_drain(self, task: Task[T], units: Iterable[T]) -> None:
+        await self._feed(task, units)
+        await self._queue.join()
+
+    async def _end_of_grace(self) -> None:
+        """Return some time after a stop that set a limit; never otherwise."""
+        await self._stopping.wait()
+        await asyncio.sleep(self._grace_s if self._grace_s is not None else float("inf"))
+
+    async def _let_calls_return(self) -> None:
+        """After a failure, give the other calls in flight a moment to come back and be kept."""
+        deadline = asyncio.get_running_loop().time() + _GRACE_S
+        while self._executing and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.02)
+
+    async def _feed(self, task: Task[T], units: Iterable[T]) -> None:
+        """Look units up, claim their calls and queue them; come back for what others hold."""
+        held_elsewhere: list[T] = []
+        for chunk in chunked(units):
+            if self._stopping.is_set():
+                return
+            held_elsewhere += await self._offer(task, chunk)
+        while held_elsewhere and not self._stopping.is_set():
+            await asyncio.sleep(_POLL_S)
+            again, held_elsewhere = held_elsewhere, []
+            for chunk in chunked(again):
+                held_elsewhere += await self._offer(task, chunk)
+
+    async def _offer(self, task: Task[T], units: list[T]) -> list[T]:
+        """Queue what of the units is ours to do; return the units that another process does."""
+        fresh: dict[bytes, Job[T]] = {}
+        for job in await self.writer.run(task.known, units):
+            running = self._in_flight.get(job.request.key) or fresh.get(job.request.key)
+            if running is None:
+                fresh[job.request.key] = job
+            else:
+                running.waiting += job.waiting
+        wanted = {key: job.request.generation for key, job in fresh.items() if job.call is None}
+        claim = await self.writer.run(self._ledger.claim, wanted, self._owner, LEASE_S)
+        elsewhere: list[T] = []
+        ours = []
+        for key, job in fresh.items():
+            if job.call is not None or key in claim.granted:
+                self._in_flight[key] = job
+                ours.append(job)
+            else:
+                elsewhere += job.waiting
+        for job in ours:
+            await self._queue.put(job)
+        return elsewhere
+
+    async def _keep_lease(self) -> None:
+        while True:
+            await asyncio.sleep(LEASE_S / 4)
+            await self.writer.run(self._ledger.renew, self._owner, LEASE_S)
+
+    async def _work(self, task: Task[T]) -> None:
+        while True:
+            job = await self._queue.get()
+            self._executing += 1
+            try:
+                if self._stopping.is_set():
+                    self._leave_open(job.waiting, "not sent: the run stopped before")
+                else:
+                    await self._execute(task, job)
+            finally:
+                self._executing -= 1
+                del self._in_flight[job.request.key]
+                self._queue.task_done()
+
+    async def _execute(self, task: Task[T], job: Job[T]) -> None:
+        try:
+            fresh = job.call is None
+            call = job.call or await self.call(job.request)
+            # Units of the same call can join while results are committed.
+            while job.waiting:
+                units, job.waiting = job.waiting, []
+                try:
+                    await task.finish(job.request, units, call, self, fresh)
+                except _LEAVES_OPEN:
+                    job.waiting = units + job.waiting
+                    raise
+                fresh = False
+        except _LEAVES_OPEN as problem:
+            self._leave_open(job.waiting, self._why(problem))
+
+    def _leave_open(self, units: list[T], why: str) -> None:
+        self.progress.open_why[why] = self.progress.open_why.get(why, 0) + len(units)
+
+    def _why(self, problem: Exception) -> str:
+        """Why units stay open, in words; stops the run where going on would be in vain."""
+        match problem:
+            case StillFailing(last=last):
+                self._exhausted_in_a_row += 1
+                if self._exhausted_in_a_row >= _OUTAGE:
+                    self.stop(f"the endpoint does not recover ({last})", _GRACE_S)
+                return f"still failing after all tries ({last.kind})"
+            case RejectedRequest(status_code=status, detail=detail):
+                return f"rejected by the server ({status}: {detail})"
+        self.stop("the budget is spent")
+        return "not sent: the budget is spent"
+
+    async def call(self, request: CallRequest) -> Call:
+        """Send one request; what comes back is not stored yet."""
+
+        def noted(fault: TransientFault, latency_s: float) -> None:
+            self.writer.note(
+                Attempt(
+                    key=request.key,
+                    error=fault.kind,
+                    status_code=fault.status_code,
+                    detail=fault.detail,
+                    latency_s=latency_s,
+                    at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+                )
+            )
+
+        try:
+            completion = await self._endpoint.complete(request.body, request.max_tokens, noted)
+        except UnsupportedParameter as problem:
+            if self._endpoint.traffic.succeeded:
+                raise RejectedRequest(400, problem.detail) from problem
+            raise
+        except RejectedRequest as problem:
+            traffic = self._endpoint.traffic
+            enough = min(_REJECTIONS_TO_STOP, self.progress.planned)
+            if not traffic.succeeded and traffic.rejected >= enough:
+                raise UnsupportedParameter(None, problem.detail) from problem
+            raise
+        self._exhausted_in_a_row = 0
+        call = Call(
+            key=request.key,
+            generation=request.generation,
+            purpose=request.purpose,
+            model=self._endpoint.spec.identity,
+            sample=request.sample,
+            occasion=request.occasion,
+            request=request.body,
+            response=completion.body,
+            status_code=completion.status_code,
+            prompt_tokens=completion.usage.prompt_tokens,
+            cached_tokens=completion.usage.cached_tokens,
+            completion_tokens=completion.usage.completion_tokens,
+            cost=completion.cost,
+            latency_s=completion.latency_s,
+            attempts=completion.attempts,
+            started_at=completion.started_at,
+        )
+        self.progress.book(call)
+        return call
+
+    async def call_once(self, request: CallRequest) -> tuple[Call, bool]:
+        """A follow-up call: from the ledger, or claimed and sent. The flag says it is fresh.
+
+        Waits while another process has it under way.
+        """
+        while True:
+            wanted = {request.key: request.generation}
+            claim = await self.writer.run(self._ledger.claim, wanted, self._owner, LEASE_S)
+            if request.key in claim.granted:
+                return await self.call(request), True
+            if request.key in claim.finished:
+                return (await self.writer.run(self._ledger.calls, [request.key]))[
+                    request.key
+                ], False
+            await asyncio.sleep(_POLL_S)
+
+
+def chunked(units: Iterable[T]) -> Iterator[list[T]]:
+    """The units in lists of a handy length, read from the stream as they are needed."""
+    stream = iter(units)
+    while chunk := list(islice(stream, _CHUNK)):
+        yield chunk
+
+
+@contextlib.asynccontextmanager
+async def writing(ledger: Ledger) -> AsyncIterator[LedgerWriter]:
+    """A writer for the length of a run; what is waiting at the end is committed."""
+    writer = LedgerWriter(ledger)
+    try:
+        yield writer
+    finally:
+        await writer.close()
+

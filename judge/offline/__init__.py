@@ -1,0 +1,10 @@
+"""The offline baseline: a judge without a model, deterministic, for English and Chinese.
+
+It is a floor that a paid judge has to beat, and a first run without key or GPU. It knows features
+of a text, not criteria: a rubric's criterion names the feature by which the baseline scores it.
+"""
+
+from judge.offline._assessment import Assessment, CannotAssess
+from judge.offline._features import BASELINE_VERSION, FEATURES, Feature
+
+__all__ = ["BASELINE_VERSION", "FEATURES", "Assessment", "CannotAssess", "Feature"]
