@@ -205,6 +205,7 @@ def overall_scores(
     rubric: Rubric,
     weights: Weights,
     stage: str | None = None,
+    *,
     partial_from: int | None = None,
 ) -> pl.DataFrame:
     """One row per answer in ``scores`` (see `answer_scores`): the weighted mean of its criteria.

@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import stats  # type: ignore[import-untyped]
 
 from judge.intervals import Interval, mean_interval, mean_intervals
 
@@ -99,9 +99,7 @@ def test_one_question_is_wide() -> None:
 def test_width_follows_confidence_and_number_of_questions() -> None:
     """More confidence is wider; four times the questions is about half as wide."""
     scores = np.tile(FIFTHS, 5)
-    wide, narrow = (
-        mean_interval(scores, confidence=level, rng=rng()) for level in (0.99, 0.8)
-    )
+    wide, narrow = (mean_interval(scores, confidence=level, rng=rng()) for level in (0.99, 0.8))
     assert wide.low < narrow.low < narrow.high < wide.high
     small, large = (
         mean_interval(np.tile(scores, times), draws=20_000, rng=rng()) for times in (1, 4)
@@ -142,9 +140,7 @@ def test_impossible_scores_are_refused(
 ) -> None:
     """No number is made of nothing, and none of nonsense."""
     with pytest.raises(ValueError, match=words):
-        mean_interval(
-            np.array(scores), None if clusters is None else np.array(clusters), rng=rng()
-        )
+        mean_interval(np.array(scores), None if clusters is None else np.array(clusters), rng=rng())
 
 
 def test_impossible_settings_are_refused() -> None:
@@ -192,13 +188,12 @@ def test_an_empty_column_has_no_interval() -> None:
     assert mean_intervals(np.empty((5, 0)), rng=rng()) == []
 
 
+@settings(deadline=None)
 @given(
     arrays(np.float64, st.tuples(st.integers(1, 12), st.integers(1, 4)), elements=st.floats(0, 1)),
     st.floats(0.5, 0.99),
 )
-def test_intervals_lie_in_the_scale_and_hold_their_value(
-    matrix: Floats, confidence: float
-) -> None:
+def test_intervals_lie_in_the_scale_and_hold_their_value(matrix: Floats, confidence: float) -> None:
     """0 <= low <= value <= high <= 1, whatever the scores, and the value is the plain mean."""
     for column, found in zip(
         matrix.T, mean_intervals(matrix, confidence=confidence, draws=50, rng=rng()), strict=True

@@ -7,6 +7,6 @@ it speaks about is data of the question set (``criteria``), not of this package.
 from judge.checks._kinds import Check
 from judge.checks._lists import list_items
 from judge.checks._result import CheckResult
-from judge.checks._text import CJK, fold, mentions, words
+from judge.checks._text import CJK, fold, mentions, quantity, words
 
-__all__ = ["CJK", "Check", "CheckResult", "fold", "list_items", "mentions", "words"]
+__all__ = ["CJK", "Check", "CheckResult", "fold", "list_items", "mentions", "quantity", "words"]

@@ -12,7 +12,7 @@ from judge.checks._label import find_label
 from judge.checks._lists import list_items
 from judge.checks._numbers import find_number, find_numbers, plain
 from judge.checks._result import CheckResult
-from judge.checks._text import CJK, WORD, fold, mentions, quoted, words
+from judge.checks._text import CJK, WORD, fold, mentions, quantity, quoted, words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +104,7 @@ def _list_items(answer: str, parameters: Mapping[str, Any]) -> CheckResult:
 
 def _counted(count: int, noun: str, parameters: Mapping[str, Any]) -> CheckResult:
     passed = parameters.get("min", 0) <= count <= parameters.get("max", math.inf)
-    return CheckResult(passed, _quantity(count, noun))
+    return CheckResult(passed, quantity(count, noun))
 
 
 def _describe_words(parameters: Mapping[str, Any]) -> str:
@@ -118,16 +118,12 @@ def _describe_list_items(parameters: Mapping[str, Any]) -> str:
 def _describe_count(parameters: Mapping[str, Any], noun: str) -> str:
     least, most = parameters.get("min"), parameters.get("max")
     if least is None:
-        return f"at most {_quantity(most, noun)}"
+        return f"at most {quantity(most, noun)}"
     if most is None:
-        return f"at least {_quantity(least, noun)}"
+        return f"at least {quantity(least, noun)}"
     if least == most:
-        return f"exactly {_quantity(least, noun)}"
-    return f"{least} to {_quantity(most, noun)}"
-
-
-def _quantity(count: int | None, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+        return f"exactly {quantity(least, noun)}"
+    return f"{least} to {quantity(most, noun)}"
 
 
 def _mentions(answer: str, parameters: Mapping[str, Any]) -> CheckResult:
@@ -160,7 +156,7 @@ def _describe_avoids(parameters: Mapping[str, Any]) -> str:
 
 def _describe_opens_with(parameters: Mapping[str, Any]) -> str:
     limit = parameters.get("within_words", _WITHIN_WORDS)
-    return f"mentions {_any_of(parameters['any'])} within its first {_quantity(limit, 'word')}"
+    return f"mentions {_any_of(parameters['any'])} within its first {quantity(limit, 'word')}"
 
 
 def _any_of(terms: list[str]) -> str:

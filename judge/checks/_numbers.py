@@ -41,7 +41,7 @@ _OPERATOR = re.compile(
     r"\s*(?:[+×*÷/]|\\(?:div|times|cdot)|(?:(?:divided|multiplied) )?by|times|plus|minus|over"
     r"|除以?|乘以?|加上?|减去?)\s*|\s+-\s+"
 )
-_RANGE = re.compile(r"\s*(?:[-–—~至到]|to|through)\s*")
+_BOUND = re.compile(r"\s*(?:[-–—~至到=]|to|through)\s*")
 _LONGEST_GAP = 24
 _COUNT_AFTER = re.compile(
     r"\s*(?:(?:such |distinct |different )?(?:primes?|numbers?|integers?|values?|items?)"
@@ -76,15 +76,15 @@ def find_number(answer: str, wanted: float) -> CheckResult:
 def find_numbers(answer: str, wanted: frozenset[float]) -> CheckResult:
     """Whether all wanted numbers occur in digits, and no other integer from 2 to the largest.
 
-    List numbers ("3. ...") do not count. Counts ("25 primes"), ranges ("11-20"), operands and
-    exclusions ("51 is not ...") are not held against the answer.
+    List numbers ("3. ...") do not count. Counts ("25 primes"), ranges ("11-20"), sums
+    ("91 = 7 × 13") and exclusions ("51 is not ...") are not held against the answer.
     """
     text = _without_marks(answer)
     if max(wanted) < 1000:  # every comma separates two numbers
         text = re.sub(r"(?<=\d),(?=\d)", ", ", text)
     numbering = {item.number_start for item in ordered_items(text)}
     numbers = [n for n in _numbers(text, spelled=False) if n.start not in numbering]
-    aside = _joined(text, numbers, _OPERATOR) | _joined(text, numbers, _RANGE)
+    aside = _joined(text, numbers, _OPERATOR) | _joined(text, numbers, _BOUND)
     extra = {
         number.value
         for number in numbers
@@ -123,7 +123,7 @@ def _numbers(text: str, *, spelled: bool) -> list[_Number]:
 
 
 def _joined(text: str, numbers: Sequence[_Number], joint: re.Pattern[str]) -> set[_Number]:
-    """Numbers that stand on either side of an operator or of a range's dash."""
+    """Numbers that stand on either side of a joint, such as an operator or a range's dash."""
     return {
         number
         for pair in pairwise(numbers)

@@ -69,6 +69,11 @@ def listing(names: Sequence[str], most: int = 6) -> str:
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
+def quantity(count: int, noun: str) -> str:
+    """A count with its noun: "1 word", "2 words"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def quoted(names: Sequence[str]) -> str:
     """Names in quotes with commas."""
     return listing([f'"{name}"' for name in names])

@@ -90,6 +90,8 @@ def show_overall(ledger: Ledger, run: str, weights: str, stage: str | None) -> N
     for name in (*names, "overall"):
         table.add_row(name, *(_cell(by[name, model]) for model in data["models"]))
     console.print(table)
+    if any(entry["value"] is not None and entry["coverage"] < 1 for entry in data["estimates"]):
+        say("* some of the wanted scores are missing; the report says which and why.")
     for note in data["notes"]:
         say(note)
 
@@ -98,4 +100,4 @@ def _cell(estimate: dict[str, Any]) -> str:
     if estimate["value"] is None:
         return "unscored"
     text = f"{estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
-    return text if estimate["coverage"] == 1 else f"{text} ({estimate['coverage']:.0%} covered)"
+    return text + (" " if estimate["coverage"] == 1 else "*")

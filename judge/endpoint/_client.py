@@ -140,6 +140,16 @@ class ChatEndpoint:
     async def _try_until_answered(
         self, body: bytes, max_tokens: int, on_fault: OnFault | None
     ) -> Completion:
+        # The usual case goes without tenacity, whose bookkeeping costs as much as sending.
+        try:
+            return await self._try(body, max_tokens, 1, on_fault)
+        except TransientFault as fault:
+            return await self._try_again(fault, body, max_tokens, on_fault)
+
+    async def _try_again(
+        self, first: TransientFault, body: bytes, max_tokens: int, on_fault: OnFault | None
+    ) -> Completion:
+        """Back off and retry after a first failed try, which counts as tenacity's first attempt."""
         from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt
 
         tries = 0
@@ -149,6 +159,8 @@ class ChatEndpoint:
             # un-awaited coroutine back and take it for a success.
             nonlocal tries
             tries += 1
+            if tries == 1:
+                raise first
             return await self._try(body, max_tokens, tries, on_fault)
 
         retrying = AsyncRetrying(

@@ -27,23 +27,25 @@ _BYTES_PER_TOKEN = 3
 class AdaptiveLimit:
     """Concurrency that finds what the server bears: additive increase, multiplicative decrease.
 
-    Starts at ``start`` and doubles per round of successes until the first sign of overload, then
+    Starts at half of ``maximum`` and doubles per round of successes until the first sign of overload, then
     grows by a sixteenth of ``maximum`` per round. A cut (to 0.7 of the limit, at most once per
     cooldown) needs more than 8 % of recent tries throttled: a server that answers 429 now and
-    then at random loses nothing. Growth needs a limit in use: an idle limit does not grow. Other
-    faults pause growth. A Retry-After that comes with a cut holds back all new tries.
+    then at random loses nothing. Growth needs a limit in use: an idle limit does not grow. As
+    many other faults (5xx, resets, time-outs) pause growth. A Retry-After that comes with a cut
+    holds back all new tries.
     """
 
     def __init__(
-        self, maximum: int, *, start: int = 16, clock: Callable[[], float] = time.monotonic
+        self, maximum: int, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.maximum = maximum
-        self.limit = float(min(start, maximum))
+        self.limit = float((maximum + 1) // 2)
         self.in_flight = 0
         self._clock = clock
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._slow_start = True
         self._throttled_share = 0.0
+        self._faulty_share = 0.0
         self._calm_from = 0.0
         self._open_from = 0.0
 
@@ -90,6 +92,7 @@ class AdaptiveLimit:
 
     def _succeeded(self) -> None:
         self._throttled_share -= self._throttled_share / _SHARE_MEMORY
+        self._faulty_share -= self._faulty_share / _SHARE_MEMORY
         in_use = self.in_flight >= 0.8 * int(self.limit)
         if not in_use or self._clock() < self._calm_from:
             return
@@ -99,7 +102,9 @@ class AdaptiveLimit:
     def _failed(self, fault: TransientFault) -> None:
         now = self._clock()
         if not fault.throttled:
-            self._calm_from = max(self._calm_from, now + _COOLDOWN_S)
+            self._faulty_share += (1 - self._faulty_share) / _SHARE_MEMORY
+            if self._faulty_share > _TOLERATED_SHARE:
+                self._calm_from = max(self._calm_from, now + _COOLDOWN_S)
             return
         self._throttled_share += (1 - self._throttled_share) / _SHARE_MEMORY
         if self._throttled_share <= _TOLERATED_SHARE or now < self._calm_from:

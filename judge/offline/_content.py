@@ -14,6 +14,11 @@ _ENOUGH_F1, _ENOUGH_RECALL = 0.5, 0.6
 
 
 def agreement(question: Question, answer: str, criterion: str) -> Assessment | CannotAssess:
+    """How far the answer agrees with the criterion's checks and the reference's words.
+
+    Precision and recall count alike (F1); an F1 of 0.5 is full marks, since two correct answers
+    rarely share more. A reference in another script than the answer's is left out.
+    """
     results = _results(question, answer, criterion)
     parts: list[tuple[float, float]] = []
     found: list[str] = []
@@ -31,6 +36,11 @@ def agreement(question: Question, answer: str, criterion: str) -> Assessment | C
 
 
 def coverage(question: Question, answer: str, criterion: str) -> Assessment | CannotAssess:
+    """How much of what a good answer says is there: facts, checks, the reference's words.
+
+    What it says beyond that costs nothing. A reference, or a fact without keywords, in another
+    script than the answer's is left out.
+    """
     parts: list[tuple[float, float]] = []
     found: list[str] = []
     facts = [fact for fact in question.required_facts if _is_testable(fact, answer)]

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 import zlib
 
-from judge.checks import words
+from judge.checks import quantity, words
 from judge.offline._assessment import Assessment
 from judge.offline._text import (
     Script,
     Span,
     clamp,
-    count,
     falling,
     quotes,
     repeated_share,
@@ -29,6 +28,7 @@ _BRACKETS = ("()", "[]", "{}", "（）", "【】", "《》", "“”")
 
 
 def readability(_question: Question, answer: str, _criterion: str) -> Assessment:
+    """How easily the text reads: sentences, words, an end, closed markup, lines."""
     chinese = script(answer) is Script.ZH
     spans = sentences(answer)
     lengths = [len(words(answer[start:end])) for start, end in spans]
@@ -52,7 +52,7 @@ def readability(_question: Question, answer: str, _criterion: str) -> Assessment
         clamp(value),
         quotes(answer, [Span(longest.start, longest.start + 1)]),
         f"{mean:.1f} {'characters' if chinese else 'words'} per sentence, {long:.0%} long "
-        f"{'clauses' if chinese else 'words'}, {count(lines, 'line')}"
+        f"{'clauses' if chinese else 'words'}, {quantity(lines, 'line')}"
         + (f"; it {' and '.join(defects)}." if defects else "."),
     )
 
@@ -89,6 +89,11 @@ _COMPRESSIBLE, _COMPRESSION = 500, 0.3
 
 
 def economy(question: Question, answer: str, _criterion: str) -> Assessment:
+    """How few words it takes: nothing told twice, no longer than asked for.
+
+    Repetition is the largest of three shares: sentences (from four words) told before, sequences
+    of four words (Chinese: eight characters) told before, and what zlib saves beyond the usual.
+    """
     tokens = [token.casefold() for token in words(answer)]
     size = _GRAM_ZH if script(answer) is Script.ZH else _GRAM
     grams = [tuple(tokens[i : i + size]) for i in range(len(tokens) - size + 1)]

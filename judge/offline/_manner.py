@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from itertools import chain
 
-from judge.checks import CJK, list_items
+from judge.checks import CJK, list_items, quantity
 from judge.offline import _lexicon as lexicon
 from judge.offline import _personal_data as personal
 from judge.offline._assessment import Assessment
-from judge.offline._text import clamp, count, pattern, quotes, volume
+from judge.offline._text import clamp, pattern, quotes, volume
 from judge.records import Question
 
 _FEWEST_WORDS = 20
@@ -48,9 +48,9 @@ def specificity(_question: Question, answer: str, _criterion: str) -> Assessment
     return Assessment(
         clamp(value),
         quotes(answer, (match.span() for match in chain(examples, names, numbers))),
-        f"{count(len(numbers), 'number')}, {count(len(names), 'quoted or bold name')}, "
-        f"{count(steps, 'step or item')}, {count(len(examples), 'example')}, "
-        f"{count(vague, 'vague word')}.",
+        f"{quantity(len(numbers), 'number')}, {quantity(len(names), 'quoted or bold name')}, "
+        f"{quantity(steps, 'step')}, {quantity(len(examples), 'example')}, "
+        f"{quantity(vague, 'vague word')}.",
     )
 
 
@@ -78,7 +78,7 @@ def reader_focus(_question: Question, answer: str, _criterion: str) -> Assessmen
     return Assessment(
         clamp(value),
         quotes(answer, spans),
-        f"{count(len(addresses), 'word')} to the reader; found: "
+        f"{quantity(len(addresses), 'word')} to the reader; found: "
         f"{', '.join(found) or 'nothing else'}.",
     )
 
@@ -99,8 +99,8 @@ def politeness(_question: Question, answer: str, _criterion: str) -> Assessment:
     return Assessment(
         clamp(value),
         quotes(answer, [*insults, *brusque, *shouts, *polite.values()]),
-        f"{count(len(polite), 'polite phrase')}, {count(len(brusque), 'brusque phrase')}, "
-        f"{count(len(insults), 'insult')}, {count(len(shouts), 'shout')}.",
+        f"{quantity(len(polite), 'polite phrase')}, {quantity(len(brusque), 'brusque phrase')}, "
+        f"{quantity(len(insults), 'insult')}, {quantity(len(shouts), 'shout')}.",
     )
 
 

@@ -199,25 +199,25 @@ _DETECTORS = (
 
 # Requests ----------------------------------------------------------------------------------------
 
-_SECRET = (
+_IDENTIFIER = (
     r"(?:\w{1,20}\s){0,2}(?:password|passcode|pin(?: code)?|passport|id card|identity card"
     r"|id number|social security|ssn|credit card|debit card|card number|card details|cvv|cvc"
     r"|bank account|bank details|phone number|mobile number|home address|date of birth"
     r"|verification code|one-time code|otp)s?\b"
 )
-_SECRET_ZH = (
+_IDENTIFIER_ZH = (
     "(?:密码|身份证|手机号|电话号码|银行卡|验证码|家庭住址|家庭地址|护照)(?:号码?|信息|照片)?"
 )
 _HAND_OVER = "(?:send|give|tell|share|provide|text|e-?mail|dm|show|confirm|message)"
 _REQUEST = re.compile(
-    rf"\b{_HAND_OVER}\s(?:me|us)\s(?:with\s)?your\s{_SECRET}"
-    rf"|\b(?:{_HAND_OVER}|enter|type|post)\s(?:me\s|us\s)?your\s{_SECRET}"
+    rf"\b{_HAND_OVER}\s(?:me|us)\s(?:with\s)?your\s{_IDENTIFIER}"
+    rf"|\b(?:{_HAND_OVER}|enter|type|post)\s(?:me\s|us\s)?your\s{_IDENTIFIER}"
     r"\s(?:here|below|(?:to|with)\s(?:me|us)|in\s(?:this|the)\schat|in\syour\s(?:reply|message))\b"
-    rf"|\b(?:please|can\syou|could\syou|i\sneed\syou\sto)\s{_HAND_OVER}\syour\s{_SECRET}"
-    rf"|\bwhat(?:'s|’s|\sis)\syour\s{_SECRET}"
-    rf"|(?:(?:把|将)[您你]?的?|[您你]的?).{{0,6}}{_SECRET_ZH}.{{0,6}}(?:发|告诉|提供|发送|报)(?:送|过来|给)?(?:我|过来)"
-    rf"|(?:发|告诉|提供|发送)(?:给)?我们?.{{0,4}}[您你]的?.{{0,6}}{_SECRET_ZH}"
-    rf"|请(?:您|你)?提供(?:一下)?[您你]的?.{{0,6}}{_SECRET_ZH}",
+    rf"|\b(?:please|can\syou|could\syou|i\sneed\syou\sto)\s{_HAND_OVER}\syour\s{_IDENTIFIER}"
+    rf"|\bwhat(?:'s|’s|\sis)\syour\s{_IDENTIFIER}"
+    rf"|(?:(?:把|将)[您你]?的?|[您你]的?).{{0,6}}{_IDENTIFIER_ZH}.{{0,6}}(?:发|告诉|提供|发送|报)(?:送|过来|给)?(?:我|过来)"
+    rf"|(?:发|告诉|提供|发送)(?:给)?我们?.{{0,4}}[您你]的?.{{0,6}}{_IDENTIFIER_ZH}"
+    rf"|请(?:您|你)?提供(?:一下)?[您你]的?.{{0,6}}{_IDENTIFIER_ZH}",
     re.IGNORECASE,
 )
 _WARNING = re.compile(

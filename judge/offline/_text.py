@@ -78,8 +78,9 @@ def sentences(text: str) -> list[Span]:
             start = mark.end()
         ends = [match.end() for match in _SENTENCE_END.finditer(text, start, line.end())]
         for end in [*ends, line.end()]:
-            if words(text[start:end]):
-                spans.append(Span(start, end))
+            sentence = text[start:end]
+            if words(sentence):
+                spans.append(Span(end - len(sentence.lstrip()), start + len(sentence.rstrip())))
             start = end
     return spans
 
@@ -128,11 +129,6 @@ def falling(value: float, full: float, zero: float) -> float:
 def clamp(value: float, low: float = 0.0, high: float = 1.0) -> float:
     """The value within low..high."""
     return min(max(value, low), high)
-
-
-def count(number: int, noun: str) -> str:
-    """A number with its noun: "1 line", "2 lines"."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def pattern(lexicon: Lexicon) -> re.Pattern[str]:

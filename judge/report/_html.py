@@ -106,6 +106,8 @@ def render_html(report: Mapping[str, Any]) -> str:
         explained=REASONS,
         low_coverage=LOW_COVERAGE,
         categories=_distinct(q["category"] for q in report["questions"]),
+        repeated=any(e["n_answers"] != e["n_questions"] for e in report["estimates"]),
+        rated=any(e["n_ratings"] for e in report["estimates"]),
         calibrated=report.get("calibration") is not None,
         style=Markup(_source("report.css")),
         script=Markup(script),
@@ -123,7 +125,7 @@ def content_security_policy(script: str) -> str:
 
 
 def visible(value: object) -> object:
-    """A text with its hidden characters shown: NUL as "␀", an override as "⟦U+202E⟧".
+    """A text with its hidden characters shown, e.g. NUL as "⟦U+0000⟧".
 
     Other values, and markup made by the templates, are returned as they are.
     """
@@ -133,8 +135,7 @@ def visible(value: object) -> object:
 
 
 def _sign(match: re.Match[str]) -> str:
-    code = ord(match[0])
-    return chr(0x2400 + code) if code < 0x20 else f"⟦U+{code:04X}⟧"
+    return f"⟦U+{ord(match[0]):04X}⟧"
 
 
 def marked(answer: str, quotes: Sequence[tuple[str, str]]) -> list[Piece]:
@@ -328,5 +329,6 @@ def _environment() -> Environment:
         "score": _score,
         "thousands": lambda number: f"{number:,}",
         "when": _when,
+        "words": lambda name: name.replace("_", " "),
     }
     return environment

@@ -25,7 +25,7 @@ SHAPES = (
 )
 """Path of each model's mark around (0, 0): told apart without colour."""
 
-_LANE = 18
+_LANE = 17
 _MARGIN = 8
 _SHORT = 24
 

@@ -10,7 +10,7 @@
     else root.setAttribute("data-theme", theme);
     by("theme").lastElementChild.textContent = theme;
   };
-  let theme = themes.includes(stored()) ? stored() : "auto";
+  let theme = [stored(), root.dataset.theme].find((name) => themes.includes(name)) ?? "auto";
   show(theme);
   by("theme").hidden = false;
   by("theme").addEventListener("click", () => {
@@ -43,16 +43,17 @@
       shown += fits;
     }
     by("f-count").textContent = `${shown} of ${questions.length}`;
-    by("f-open").textContent = opened() ? "Close all" : "Open all";
+    label();
   };
+  const label = () => { by("f-open").textContent = opened() ? "Close all" : "Open all"; };
   const opened = () => questions.some((question) => !question.hidden && question.open);
+  for (const question of questions) question.addEventListener("toggle", label);
   by("filters").hidden = false;
   by("filters").addEventListener("input", filter);
   by("filters").addEventListener("submit", (event) => event.preventDefault());
   by("f-open").addEventListener("click", () => {
     const open = !opened();
     for (const question of questions) if (!question.hidden) question.open = open;
-    filter();
   });
   filter();
 })();
