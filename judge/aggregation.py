@@ -219,9 +219,9 @@ def overall_scores(
     If one of them that weighs, or that a cap of the profile looks at, is unscored or has no
     verdict, the overall is missing. ``partial_from`` (the offline baseline, whose criteria may be
     beyond what it can assess) relaxes that: from min(partial_from, number of criteria of the
-    rubric) scored criteria on, the overall is the weighted mean over those that are scored. Then
-    each cap holds: if a scored criterion of its priority has a score at or below ``at_or_below``,
-    the overall is at most ``cap``.
+    rubric) scored criteria on, the overall is the weighted mean over those that are scored, and an
+    unscored criterion caps nothing. Then each cap holds: if a scored criterion of its priority has
+    a score at or below ``at_or_below``, the overall is at most ``cap``.
 
     Columns: question_id, model, answer_sample, answer_hash;
     ``overall`` in [0, 1], null if missing;

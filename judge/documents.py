@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from io import StringIO
@@ -79,23 +80,33 @@ def read_text(path: Path) -> str:
     """
     try:
         raw = path.read_bytes()
-    except FileNotFoundError:
-        raise InputError(path=path, expected="a file that exists") from None
     except OSError as error:
-        raise InputError(path=path, expected=f"a readable file ({error.strerror})") from error
+        raise unreadable(path, error) from None
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(
             path=path,
-            line=raw[: error.start].count(b"\n") + 1,
-            found=f"byte 0x{raw[error.start]:02x}",
+            # Not in raw: the decoder counts from behind a byte order mark.
+            line=error.object[: error.start].count(b"\n") + 1,
+            found=f"byte 0x{error.object[error.start]:02x}",
             expected="UTF-8 text",
             remedy="Save the file as UTF-8 (e.g. iconv -f gb18030 -t utf-8)",
         ) from None
     if not text.strip():
         raise InputError(path=path, found="an empty file", expected="content")
     return text
+
+
+def unreadable(path: Path, error: OSError) -> InputError:
+    """An `InputError` for a file that the system does not let us read."""
+    if isinstance(error, FileNotFoundError):
+        return InputError(path=path, found="nothing", expected="a file that exists")
+    return InputError(
+        path=path,
+        found=f"one that cannot be read ({(error.strerror or str(error)).lower()})",
+        expected="a readable file",
+    )
 
 
 def load_document(path: Path, schema: str) -> Document:
@@ -105,28 +116,77 @@ def load_document(path: Path, schema: str) -> Document:
     duplicate keys are refused. Raises InputError with file, line, field, what was found and what
     was expected.
     """
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import MarkedYAMLError, YAMLError
-
     text = read_text(path)
-    try:
-        nodes = YAML(typ="rt").load(StringIO(text))
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        raise InputError(
-            path=path,
-            line=mark.line + 1 if mark else None,
-            expected=f"YAML ({(error.problem or error.context or 'unreadable').strip()})",
-        ) from None
-    except YAMLError as error:
-        raise InputError(path=path, expected=f"YAML ({error})") from None
-    document = Document(path, _plain(nodes), nodes)
-    problems = sorted(validator(schema).iter_errors(document.data), key=lambda e: [str(p) for p in e.path])
+    document = _parse(path, text)
+    for field, value in _leaves(document.data):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise document.error(field, found=value, expected="a number that is finite")
+        if isinstance(value, str) and _has_lone_surrogate(value):
+            raise document.error(
+                field,
+                found="half of a surrogate pair",
+                expected="Unicode text",
+                remedy="Write the character itself instead of its \\u escapes",
+            )
+    problems = list(validator(schema).iter_errors(document.data))
     if problems:
-        problem = _innermost(problems[0])
+        # Of an alternative that fails, a field outside it often gives the reason: that one first.
+        problem = min(
+            problems,
+            key=lambda e: (e.validator == "oneOf", document.line(list(e.absolute_path)) or 0),
+        )
+        problem = _innermost(problem)
         field = list(problem.absolute_path)
+        if problem.validator == "additionalProperties":
+            field.append(_unknown(problem))
         raise document.error(field, **describe_violation(problem))
     return document
+
+
+def _parse(path: Path, text: str) -> Document:
+    """A YAML text as a document, not yet validated."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+    from ruamel.yaml.reader import ReaderError
+
+    try:
+        nodes = YAML(typ="rt").load(StringIO(text))
+        return Document(path, _plain(nodes), nodes)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else None
+        problem = (error.problem or error.context or "unreadable").removeprefix("but ")
+    except ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        problem = f"the control character U+{error.character:04X}"
+    except YAMLError as error:
+        line, problem = None, str(error)
+    except RecursionError:
+        line, problem = None, "nested too deeply"
+    except (ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
+        # What the parser lets through for a value that its tag or form does not allow, such as
+        # the date 2024-13-45.
+        line, problem = None, f"a value that cannot be read: {error}"
+    raise InputError(
+        path=path, line=line, found=f"broken YAML ({show_value(problem, 200)})", expected="YAML 1.2"
+    )
+
+
+def _leaves(value: Any, field: tuple[str | int, ...] = ()) -> Iterator[tuple[FieldPath, Any]]:
+    """The scalars of a document with their fields; a key counts as a scalar of its own field."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield (*field, key), key
+            yield from _leaves(inner, (*field, key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _leaves(inner, (*field, index))
+    else:
+        yield field, value
+
+
+def _has_lone_surrogate(text: str) -> bool:
+    return any("\ud800" <= char <= "\udfff" for char in text)
 
 
 def _plain(node: Any) -> Any:
@@ -138,12 +198,8 @@ def _plain(node: Any) -> Any:
             return [_plain(value) for value in node]
         case bool() | None:
             return node
-        case int():
-            return int(node)
-        case float():
-            return float(node)
-        case str():
-            return str(node)
+        case int() | float():
+            return int(node) if isinstance(node, int) else float(node)
     return str(node)
 
 
@@ -152,50 +208,75 @@ def validator(schema: str) -> Validator:
     """The compiled validator of a shipped schema (``rubric``, ``weights``, ``questions``, ...)."""
     from jsonschema import Draft202012Validator
 
-    return Draft202012Validator(json.loads(shipped(f"schemas/{schema}.schema.json").read_text("utf-8")))
+    return Draft202012Validator(
+        json.loads(shipped(f"schemas/{schema}.schema.json").read_text("utf-8"))
+    )
 
 
 def _innermost(problem: ValidationError) -> ValidationError:
     """Of a failed ``oneOf``, the branch that the author meant (its ``const`` kind matches)."""
-    for branch in problem.context or ():
-        siblings = [e for e in problem.context or () if e.schema_path[0] == branch.schema_path[0]]
-        if not any(e.validator == "const" for e in siblings):
-            return _innermost(branch)
-    return problem
+    if problem.validator != "oneOf":
+        return problem
+    branches = problem.context or ()
+    others = {e.schema_path[0] for e in branches if e.validator == "const"}
+    return next((_innermost(e) for e in branches if e.schema_path[0] not in others), problem)
+
+
+def _unknown(problem: ValidationError) -> str:
+    """The first field that a mapping should not have."""
+    known = problem.schema.get("properties", {})
+    return str(next(key for key in problem.instance if key not in known))
 
 
 def describe_violation(problem: ValidationError) -> dict[str, Any]:
     """``expected``, ``found`` and ``remedy`` of a schema violation, in words for a person."""
     wanted, value = problem.validator_value, problem.instance
+    expected, found = problem.message, value
     match problem.validator:
         case "required":
-            missing = [name for name in wanted if name not in value]
-            return {"expected": f"the field {missing[0]}", "found": _keys(value)}
+            missing = next(name for name in wanted if name not in value)
+            expected, found = f"the field {missing}", _keys(value)
+        case "anyOf":
+            fields = [name for option in wanted for name in option.get("required", ())]
+            expected, found = f"the field {' or '.join(fields)}", _keys(value)
         case "additionalProperties":
-            known = list(problem.schema.get("properties", {}))
-            unknown = [key for key in value if key not in known]
-            return {
-                "expected": f"only the fields {', '.join(known)}",
-                "found": f"the unknown field {unknown[0]}",
-            }
+            known = ", ".join(problem.schema.get("properties", {}))
+            expected, found = f"only the fields {known}", f"the unknown field {_unknown(problem)}"
         case "type":
             kinds = wanted if isinstance(wanted, list) else [wanted]
-            return {"expected": " or ".join(kinds), "found": value if value is not None else "null"}
+            expected = " or ".join(_TYPES[kind] for kind in kinds)
+            if isinstance(value, str):  # the text "4" must not read like the number
+                found = f"the text {json.dumps(value, ensure_ascii=False)}"
         case "enum":
             options = ", ".join("null" if v is None else str(v) for v in wanted)
-            return {"expected": f"one of {options}", "found": value}
+            expected = f"one of {options}"
         case "minLength":
-            return {"expected": "text that is not empty", "found": "empty text"}
+            expected, found = "text that is not empty", "empty text"
         case "minItems" | "minProperties":
-            return {"expected": f"at least {wanted} entry", "found": f"{len(value)} entries"}
+            expected = f"at least {wanted} {'entry' if wanted == 1 else 'entries'}"
+            found = f"{len(value)} {'entry' if len(value) == 1 else 'entries'}"
+        case "uniqueItems":
+            twice = next(entry for entry in value if value.count(entry) > 1)
+            expected, found = "entries that all differ", f"{show_value(twice)} twice"
         case "minimum":
-            return {"expected": f"a number of at least {wanted}", "found": value}
+            expected = f"a number of at least {wanted}"
         case "maximum":
-            return {"expected": f"a number of at most {wanted}", "found": value}
+            expected = f"a number of at most {wanted}"
         case "pattern":
-            return {"expected": f"text of the form {wanted}", "found": value}
-    return {"expected": problem.message}
+            expected = f"text of the form {wanted}"
+    return {"expected": expected, "found": show_value(found)}
+
+
+_TYPES = {
+    "object": "a mapping",
+    "array": "a list",
+    "string": "text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "null": "null",
+}
 
 
 def _keys(value: Iterable[str]) -> str:
-    return f"only {', '.join(map(str, value)) or 'nothing'}"
+    return f"only {', '.join(map(str, value))}" if value else "no fields"

@@ -403,4 +403,3 @@ async def writing(ledger: Ledger) -> AsyncIterator[LedgerWriter]:
         yield writer
     finally:
         await writer.close()
-

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from judge.checks import Check
-from judge.documents import load_document
+from judge.documents import Document, load_document
 from judge.records import Question, RequiredFact
 from judge.resources import resolve
 
@@ -41,7 +41,7 @@ def load_questions(name_or_path: str | Path) -> QuestionSet:
     questions = []
     for index, entry in enumerate(data["questions"]):
         question_id = str(entry["question_id"])
-        place = ["questions", index, "question_id"]
+        place: list[str | int] = ["questions", index, "question_id"]
         if question_id in first_seen:
             raise document.error(
                 place,
@@ -49,12 +49,35 @@ def load_questions(name_or_path: str | Path) -> QuestionSet:
                 expected="a question_id of its own for every question",
             )
         first_seen[question_id] = document.line(place)
+        if not str(entry["question"]).strip():
+            raise document.error(
+                ["questions", index, "question"], found="blank text", expected="a question"
+            )
+        for position, check in enumerate(entry.get("checks", ())):
+            _require_possible(document, ["questions", index, "checks", position], check)
         questions.append(question_from_dict(entry))
     return QuestionSet(
         name=str(data["name"]),
         description=str(data.get("description", "")),
         questions=tuple(questions),
     )
+
+
+def _require_possible(document: Document, place: list[str | int], check: dict[str, Any]) -> None:
+    """Refuse a check that no answer can pass; the schema sees only one field at a time."""
+    if "min" in check and "max" in check and check["min"] > check["max"]:
+        raise document.error(
+            [*place, "max"],
+            found=f"{check['max']}, below the min of {check['min']}",
+            expected="a max that is not below the min",
+        )
+    for position, label in enumerate(check.get("expected", ())):
+        if label not in check["labels"]:
+            raise document.error(
+                [*place, "expected", position],
+                found=label,
+                expected=f"one of the labels: {', '.join(check['labels'])}",
+            )
 
 
 def question_from_dict(entry: dict[str, Any]) -> Question:

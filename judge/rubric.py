@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -79,17 +80,27 @@ def load_rubric(name_or_path: str | Path) -> Rubric:
     """
     document = load_document(resolve(str(name_or_path), "rubrics"), "rubric")
     data = document.data
-    seen: set[str] = set()
+    first_seen: dict[str, int | None] = {}
     criteria = []
     for index, entry in enumerate(data["criteria"]):
         criterion = str(entry["id"])
-        if criterion in seen or criterion == "overall":
+        place: list[str | int] = ["criteria", index, "id"]
+        if criterion == "overall":
             raise document.error(
-                ["criteria", index, "id"],
-                found=criterion,
-                expected="an id that is not used twice and is not 'overall'",
+                place, found=criterion, expected="another id: overall is the mean over the criteria"
             )
-        seen.add(criterion)
+        if criterion in first_seen:
+            raise document.error(
+                place,
+                found=f"{criterion}, used on line {first_seen[criterion]} already",
+                expected="an id of its own for every criterion",
+            )
+        first_seen[criterion] = document.line(place)
+        for field in ("name", "definition"):
+            if not str(entry[field]).strip():
+                raise document.error(
+                    ["criteria", index, field], found="blank text", expected=f"a {field}"
+                )
         categories = entry.get("categories")
         criteria.append(
             Criterion(
@@ -165,8 +176,9 @@ def rubric_from_dict(body: Mapping[str, Any]) -> Rubric:
 def _levels(document: Document, index: int) -> tuple[Level, ...]:
     """The levels of one criterion, lowest first, checked to be distinct and rising in score."""
     levels: list[Level] = []
+    places: dict[int, list[str | int]] = {}
     for position, entry in enumerate(document.data["criteria"][index]["levels"]):
-        place = ["criteria", index, "levels", position]
+        place: list[str | int] = ["criteria", index, "levels", position]
         if not str(entry["description"]).strip():
             raise document.error(
                 [*place, "description"],
@@ -174,10 +186,13 @@ def _levels(document: Document, index: int) -> tuple[Level, ...]:
                 expected="what can be observed in an answer of this level",
             )
         number = int(entry["level"])
-        if any(step.level == number for step in levels):
+        if number in places:
             raise document.error(
-                [*place, "level"], found=number, expected="each level described once"
+                [*place, "level"],
+                found=f"{number}, described on line {document.line(places[number])} already",
+                expected="each level once",
             )
+        places[number] = place
         levels.append(
             Level(
                 level=number,
@@ -186,12 +201,12 @@ def _levels(document: Document, index: int) -> tuple[Level, ...]:
             )
         )
     levels.sort(key=lambda step: step.level)
-    for lower, upper in zip(levels, levels[1:], strict=False):
+    for lower, upper in pairwise(levels):
         if upper.score < lower.score:
             raise document.error(
-                ["criteria", index, "levels"],
-                found=f"score {upper.score} at level {upper.level}, "
-                f"{lower.score} at level {lower.level}",
+                [*places[upper.level], "score"],
+                found=f"{upper.score:g} at level {upper.level}, below {lower.score:g} at level "
+                f"{lower.level}",
                 expected="scores that do not fall as levels rise",
             )
     return tuple(levels)

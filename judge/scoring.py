@@ -333,9 +333,7 @@ class ScoringTask:
     def known(self, units: list[Unit]) -> list[Job[Unit]]:
         """Settle what needs no call; return jobs for the rest. Runs in the ledger's thread."""
         wanted = [(unit, self._request(unit)) for unit in units]
-        stored = self.ledger.verdicts_of_calls(
-            [request.key for _, request in wanted], self._parser
-        )
+        stored = self.ledger.verdicts_of_calls([request.key for _, request in wanted], self._parser)
         new: list[StoredVerdict] = []
         pending: list[tuple[Unit, CallRequest, int | None]] = []
         for unit, request in wanted:
@@ -424,7 +422,10 @@ class ScoringTask:
         """The call that would answer a unit; its key is a hash of all that would be sent."""
         if self._spec.offline or not unit.criterion.applies_to(unit.item.question.category):
             body = b""
-            what = [self.outcome.rulers[unit.criterion.criterion], question_to_dict(unit.item.question)]
+            what = [
+                self.outcome.rulers[unit.criterion.criterion],
+                question_to_dict(unit.item.question),
+            ]
             key = digest([*what, unit.item.answer.answer, unit.sample, self.settings.occasion])
             return self._call_request(key, body, unit)
         if self._case is None or self._case[0] is not unit.item:
@@ -563,9 +564,7 @@ def _parse(unit: Unit, call: Call, after: Parsed | None = None) -> Parsed:
         return parsed
     first = f"first reply: {after.detail}"
     detail = f"{first}; second reply: {parsed.detail}" if parsed.detail else first
-    return replace(
-        parsed, mendable=False, detail=detail, repaired=parsed.status is Status.SCORED
-    )
+    return replace(parsed, mendable=False, detail=detail, repaired=parsed.status is Status.SCORED)
 
 
 def _formula(criterion: Criterion) -> str:

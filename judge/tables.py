@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
+import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
+from decimal import Decimal
 from functools import cache
 from io import StringIO
 from pathlib import Path
@@ -19,21 +23,34 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 
-from judge.documents import describe_violation, read_text, show_field, show_value, validator
+from judge.documents import (
+    describe_violation,
+    read_text,
+    show_field,
+    show_value,
+    unreadable,
+    validator,
+)
 from judge.errors import InputError, UsageError
 from judge.questions import QuestionSet
 from judge.records import Answer, Question, Rating, Reason, Status, Verdict
 
 if TYPE_CHECKING:
-    import polars as pl
+    pass
 
 FORMATS = (".jsonl", ".csv", ".parquet")
 UNSPECIFIED_RULER = "unspecified/"
 """Prefix of the ruler of imported verdicts that name none: one ruler per judge."""
 
-_JSON_COLUMNS = frozenset({"scores", "evidence", "usage", "generation", "unscored"})
-_NUMBER_COLUMNS = frozenset({"score", "rating", "scale_min", "scale_max"})
-_INTEGER_COLUMNS = frozenset({"sample"})
+_OBJECT_COLUMNS = frozenset({"usage", "generation", "unscored"})
+_JSON_COLUMNS = _OBJECT_COLUMNS | {"scores", "evidence"}
+_NUMBER_COLUMNS = frozenset({"score", "rating", "scale_min", "scale_max", "sample"})
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+_LARGEST_SAMPLE = 2**63 - 1
+"""What a ledger can hold."""
+_MOST_UNSCORED = 10_000
+"""Samples of one row; more is a slip, and would fill the memory."""
+_LONGEST_CELL = 2**31 - 1
 
 Row = dict[str, Any]
 T = TypeVar("T")
@@ -51,7 +68,10 @@ class AnswerFile:
 
 
 def read_answers(path: Path) -> AnswerFile:
-    """Read answers. Raises InputError; also for an answer given twice or two texts of a question."""
+    """Read answers. Raises InputError, also for an answer given twice, or two texts of a question.
+
+    The texts, references, ... of the questions are those that the file gives, row by row the same.
+    """
     answers: list[Answer] = []
     lines: list[int] = []
     questions: dict[str, Row] = {}
@@ -62,7 +82,7 @@ def read_answers(path: Path) -> AnswerFile:
             question_id=row["question_id"],
             model=row["model"],
             answer=row["answer"],
-            sample=row.get("sample") or 0,
+            sample=row["sample"],
             occasion=row.get("occasion") or "",
             finish_reason=row.get("finish_reason"),
             usage=row.get("usage"),
@@ -122,7 +142,12 @@ def questions_for(file: AnswerFile, known: QuestionSet | None) -> dict[str, Ques
 
 
 def read_verdicts(path: Path) -> list[Verdict]:
-    """Read verdicts of any judge on any scale; ``score`` becomes the position on its scale."""
+    """Read verdicts of any judge on any scale; ``score`` becomes the position on its scale.
+
+    A row is one verdict per sample: of ``score`` or ``scores``, and of ``unscored`` (reason →
+    count), which exports carry for the samples without a level. Raises InputError for a row that
+    contradicts itself, such as a score beside a reason for not having one.
+    """
     verdicts: list[Verdict] = []
     seen = _Seen(
         path, ("question_id", "model", "sample", "criterion", "judge", "ruler", "occasion")
@@ -130,7 +155,7 @@ def read_verdicts(path: Path) -> list[Verdict]:
     for line, row in _rows(path, "verdicts"):
         ruler = row.get("ruler") or f"{UNSPECIFIED_RULER}{row['judge']}"
         occasion = row.get("occasion") or ""
-        answer_sample = row.get("sample") or 0
+        answer_sample = row["sample"]
         seen.add(
             line,
             (
@@ -156,40 +181,78 @@ def read_verdicts(path: Path) -> list[Verdict]:
 
 def _samples(path: Path, line: int, row: Row, common: Verdict) -> Iterator[Verdict]:
     """The verdicts of one row: one per sample, or one without a score."""
+    field = "scores" if row.get("scores") else "score"
+    if field == "scores" and row.get("score") is not None:
+        raise InputError(
+            path=path, line=line, field="score", found="score beside scores",
+            expected="one of the two",
+        )  # fmt: skip
     scores = row.get("scores") or ([] if row.get("score") is None else [row["score"]])
     status = Status(row["status"]) if row.get("status") else Status.SCORED
-    if status is not Status.SCORED:
-        if scores:
-            raise InputError(
-                path=path, line=line, field="status", found=f"{status} beside scores",
-                expected="no scores unless the status is scored",
-            )  # fmt: skip
-        reason = Reason(row["reason"]) if row.get("reason") else None
-        if (status is Status.UNSCORED) != (reason is not None):
-            raise InputError(
-                path=path, line=line, field="reason", found=str(reason or "nothing"),
-                expected="a reason if, and only if, the status is unscored",
-            )  # fmt: skip
-        yield replace(common, status=status, reason=reason)
-        return
-    low, high = _scale(path, line, row)
-    if not scores:
+    if scores and status is not Status.SCORED:
+        raise InputError(
+            path=path, line=line, field="status", found=f"{status} beside scores",
+            expected="no scores unless the status is scored",
+        )  # fmt: skip
+    reason = Reason(row["reason"]) if row.get("reason") else None
+    if (status is Status.UNSCORED) != (reason is not None):
+        raise InputError(
+            path=path, line=line, field="reason", found=str(reason or "nothing"),
+            expected="a reason if, and only if, the status is unscored",
+            remedy=None if row.get("status") or scores else "Give the status",
+        )  # fmt: skip
+    if status is Status.SCORED and not scores:
         raise InputError(
             path=path, line=line, field="score", found="nothing",
             expected="score or scores",
             remedy="For a verdict without a score, give status (and reason)",
         )  # fmt: skip
+    if scores or row.get("scale_min") is not None or row.get("scale_max") is not None:
+        low, high = _scale(path, line, row)
+        common = replace(common, scale_min=low, scale_max=high)
     for sample, level in enumerate(scores):
-        _within(path, line, "scores" if row.get("scores") else "score", level, low, high)
+        _within(path, line, field, level, (common.scale_min, common.scale_max))
         yield replace(
             common,
-            status=status,
+            status=Status.SCORED,
             sample=sample,
             level=float(level),
-            scale_min=low,
-            scale_max=high,
-            score=(level - low) / (high - low),
+            score=(level - common.scale_min) / (common.scale_max - common.scale_min),
         )
+    if status is Status.NOT_APPLICABLE:
+        yield common
+    missing = _missing_samples(path, line, row, status, reason)
+    for sample, why in enumerate(missing, start=len(scores)):
+        yield replace(common, status=Status.UNSCORED, reason=why, sample=sample)
+
+
+def _missing_samples(
+    path: Path, line: int, row: Row, status: Status, reason: Reason | None
+) -> list[Reason]:
+    """Why each sample without a level has none; the reason of the row comes first."""
+    counts = row.get("unscored") or {}
+    for name, count in counts.items():
+        known = name in set(Reason) and status is not Status.NOT_APPLICABLE
+        if not known or type(count) is not int or not 0 < count <= _MOST_UNSCORED:
+            raise InputError(
+                path=path,
+                line=line,
+                field=f"unscored.{name}",
+                found=show_value(count),
+                expected=f"samples without a score, by reason, 1 to {_MOST_UNSCORED} of each",
+            )
+    if reason is not None and reason not in counts:
+        if counts:
+            raise InputError(
+                path=path,
+                line=line,
+                field="reason",
+                found=f"{reason}, which unscored does not count",
+                expected=f"one of {', '.join(counts)}",
+            )
+        return [reason]
+    order = sorted(counts, key=lambda name: name != reason)
+    return [Reason(name) for name in order for _ in range(counts[name])]
 
 
 def read_ratings(path: Path) -> list[Rating]:
@@ -198,11 +261,11 @@ def read_ratings(path: Path) -> list[Rating]:
     seen = _Seen(path, ("question_id", "model", "sample", "criterion", "rater"))
     for line, row in _rows(path, "ratings"):
         low, high = _scale(path, line, row)
-        _within(path, line, "rating", row["rating"], low, high)
+        _within(path, line, "rating", row["rating"], (low, high))
         rating = Rating(
             question_id=row["question_id"],
             model=row["model"],
-            sample=row.get("sample") or 0,
+            sample=row["sample"],
             criterion=row["criterion"],
             rater=row["rater"],
             rating=float(row["rating"]),
@@ -221,20 +284,29 @@ def read_ratings(path: Path) -> list[Rating]:
 def write_rows(path: Path, rows: Sequence[Row]) -> None:
     """Write rows by the ending of the path; the file appears as a whole or not at all.
 
-    Raises UsageError for another ending or a folder that does not exist.
+    Raises UsageError for another ending, a folder that does not exist, and a file that the system
+    does not let us write.
     """
     ending = _ending(path)
-    if not path.absolute().parent.is_dir():
+    folder = path.absolute().parent
+    if not folder.is_dir():
         raise UsageError(f"{path}: the folder does not exist. Create it first.")
-    handle, temporary = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
-    os.close(handle)
     try:
-        _WRITERS[ending](Path(temporary), rows)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+        handle, name = tempfile.mkstemp(dir=folder, prefix=".plumbline-")
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            _WRITERS[ending](temporary, rows)
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink()
+            raise
+    except OSError as error:
+        raise UsageError(
+            f"{path}: cannot be written ({(error.strerror or str(error)).lower()}). Free some "
+            "space, or name another file with --out."
+        ) from error
 
 
 def _write_jsonl(path: Path, rows: Sequence[Row]) -> None:
@@ -293,13 +365,18 @@ def _rows(path: Path, schema: str) -> Iterator[tuple[int, Row]]:
     empty = True
     for line, row in readers[_ending(path)](path, schema):
         empty = False
-        if not valid(row):
-            problem = next(validator(schema).iter_errors(row))
-            violation = describe_violation(problem)
-            if "found" in violation:
-                violation["found"] = show_value(violation["found"])
+        if not valid(row) and (problem := next(validator(schema).iter_errors(row), None)):
             field = show_field(list(problem.absolute_path)) or None
-            raise InputError(path=path, line=line, field=field, **violation)
+            raise InputError(path=path, line=line, field=field, **describe_violation(problem))
+        row["sample"] = int(row.get("sample") or 0)
+        if row["sample"] > _LARGEST_SAMPLE:
+            raise InputError(
+                path=path,
+                line=line,
+                field="sample",
+                found=show_value(str(row["sample"])),
+                expected=f"a number of at most {_LARGEST_SAMPLE}",
+            )
         yield line, row
     if empty:
         raise InputError(path=path, found="no rows", expected="at least one row")
@@ -319,13 +396,32 @@ def _jsonl_rows(path: Path, schema: str) -> Iterator[tuple[int, Row]]:
                 expected="one JSON object per line",
             ) from None
         if not isinstance(row, dict):
+            raise InputError(path=path, line=line, found=show_value(row), expected="a JSON object")
+        if twice := _repeated_keys(text):
             raise InputError(
-                path=path, line=line, found=show_value(row), expected="a JSON object"
+                path=path, line=line, field=twice[0], found="two values", expected="one value"
             )
         yield line, row
 
 
+def _repeated_keys(text: str) -> list[str]:
+    """Keys that an object of valid JSON has twice; a parser would silently keep the last."""
+    twice: list[str] = []
+
+    def look(pairs: list[tuple[str, Any]]) -> None:
+        names = [name for name, _ in pairs]
+        if len(set(names)) < len(names):
+            twice.extend(name for name in names if names.count(name) > 1)
+
+    try:
+        json.loads(text, object_pairs_hook=look)
+    except RecursionError:
+        return []  # deeper than any field goes; what is in it is not read
+    return twice
+
+
 def _csv_rows(path: Path, schema: str) -> Iterator[tuple[int, Row]]:
+    csv.field_size_limit(_LONGEST_CELL)  # the default refuses answers of more than 128 KiB
     reader = csv.reader(StringIO(read_text(path), newline=""), strict=True)
     header: list[str] | None = None
     start = 1
@@ -335,7 +431,7 @@ def _csv_rows(path: Path, schema: str) -> Iterator[tuple[int, Row]]:
             if not cells:
                 continue
             if header is None:
-                header = _header(path, schema, cells)
+                header = _header(path, schema, cells, line)
             elif len(cells) != len(header):
                 raise InputError(
                     path=path, line=line, found=f"{len(cells)} cells",
@@ -344,20 +440,31 @@ def _csv_rows(path: Path, schema: str) -> Iterator[tuple[int, Row]]:
             else:
                 yield line, _typed(path, line, dict(zip(header, cells, strict=True)))
     except csv.Error as error:
-        raise InputError(path=path, line=start, expected=f"CSV ({error})") from None
+        raise InputError(
+            path=path, line=start, found=f"broken CSV ({error})", expected="CSV"
+        ) from None
 
 
-def _header(path: Path, schema: str, cells: list[str]) -> list[str]:
-    required = validator(schema).schema["required"]  # type: ignore[index]
-    missing = [name for name in required if name not in cells]
+def _header(path: Path, schema: str, columns: list[str], line: int | None) -> list[str]:
+    """The columns of a table, checked to be distinct and to include the required ones."""
+    twice = [name for name in columns if name and columns.count(name) > 1]
+    if twice:
+        raise InputError(
+            path=path,
+            line=line,
+            found=f"the column {twice[0]} twice",
+            expected="each column once",
+        )
+    required = validator(schema).schema["required"]
+    missing = [name for name in required if name not in columns]
     if missing:
         raise InputError(
             path=path,
-            line=1,
-            found=f"the columns {', '.join(cells)}",
+            line=line,
+            found=f"the columns {show_value(', '.join(columns), 200)}",
             expected=f"also the column {missing[0]}",
         )
-    return cells
+    return columns
 
 
 def _typed(path: Path, line: int, row: dict[str, str]) -> Row:
@@ -367,12 +474,12 @@ def _typed(path: Path, line: int, row: dict[str, str]) -> Row:
         if cell == "" and name != "answer":
             continue
         try:
-            if name in _INTEGER_COLUMNS:
+            if name == "sample" and cell.isdecimal():
                 typed[name] = int(cell)
             elif name in _NUMBER_COLUMNS:
-                typed[name] = float(cell)
+                typed[name] = _number(cell)
             elif name in _JSON_COLUMNS:
-                typed[name] = json.loads(cell)
+                typed[name] = orjson.loads(cell)
             else:
                 typed[name] = cell
         except ValueError:
@@ -383,21 +490,66 @@ def _typed(path: Path, line: int, row: dict[str, str]) -> Row:
     return typed
 
 
+def _number(cell: str) -> float:
+    """A finite number in ASCII digits; ValueError otherwise (also for 1_000, inf and nan)."""
+    if not _NUMBER.fullmatch(cell.strip()):
+        raise ValueError(cell)
+    value = float(cell)
+    if not math.isfinite(value):
+        raise ValueError(cell)
+    return value
+
+
 def _parquet_rows(path: Path, schema: str) -> Iterator[tuple[int, Row]]:
     import polars as pl
 
     try:
-        frame = pl.read_parquet(path)
-    except FileNotFoundError:
-        raise InputError(path=path, expected="a file that exists") from None
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise InputError(path=path, expected=f"a Parquet file ({error})") from None
+        with path.open("rb") as file:  # by name, polars would expand wildcards and folders
+            frame = pl.read_parquet(file)
+    except OSError as error:
+        raise unreadable(path, error) from None
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise InputError(
+            path=path,
+            found=f"a broken one ({show_value(str(error), 200)})",
+            expected="a Parquet file",
+        ) from None
+    _header(path, schema, frame.columns, None)
+    known = validator(schema).schema["properties"].keys() | _OBJECT_COLUMNS
     for number, row in enumerate(frame.iter_rows(named=True), start=1):
-        values = {name: value for name, value in row.items() if value is not None}
-        for name in ("usage", "generation", "unscored"):
-            if isinstance(values.get(name), str):
-                values[name] = json.loads(values[name])
-        yield number, values
+        yield (
+            number,
+            {
+                name: _from_parquet(path, number, name, value)
+                for name, value in row.items()
+                if name in known and value is not None
+            },
+        )
+
+
+def _from_parquet(path: Path, line: int, name: str, value: Any) -> Any:
+    """A cell as JSON would hold it; objects are text (as we write them) or structs."""
+    match value:
+        case str() if name in _OBJECT_COLUMNS:
+            try:
+                return orjson.loads(value)
+            except orjson.JSONDecodeError:
+                raise InputError(
+                    path=path, line=line, field=name, found=show_value(value), expected="JSON"
+                ) from None
+        case dict():  # a struct has all fields in every row
+            return {key: inner for key, inner in value.items() if inner is not None}
+        case date():  # and datetime
+            return value.isoformat()
+        case Decimal():
+            return float(value)
+        case float() if not math.isfinite(value):
+            raise InputError(
+                path=path, line=line, field=name, found=str(value), expected="a finite number"
+            )
+        case list():
+            return [_from_parquet(path, line, name, inner) for inner in value]
+    return value
 
 
 class _Seen:
@@ -428,30 +580,24 @@ def _fast_validator(schema: str) -> Any:
 
 def _scale(path: Path, line: int, row: Row) -> tuple[float, float]:
     low, high = row.get("scale_min"), row.get("scale_max")
-    if low is None or high is None or not low < high:
+    if low is None or high is None or not low < high or math.isinf(high - low):
         raise InputError(
-            path=path, line=line, field="scale_min, scale_max", found=f"{low} and {high}",
+            path=path,
+            line=line,
+            field="scale_min, scale_max",
+            found=" and ".join("nothing" if end is None else f"{end:.15g}" for end in (low, high)),
             expected="the two ends of the scale, the lower one first",
-        )  # fmt: skip
+        )
     return float(low), float(high)
 
 
-def _within(path: Path, line: int, field: str, value: float, low: float, high: float) -> None:
+def _within(path: Path, line: int, field: str, value: float, scale: tuple[float, float]) -> None:
+    low, high = scale
     if not low <= value <= high:
         raise InputError(
             path=path,
             line=line,
             field=field,
-            found=f"{value:g}",
-            expected=f"a value on the scale {low:g} to {high:g}",
+            found=f"{value:.15g}",
+            expected=f"a value on the scale {low:.15g} to {high:.15g}",
         )
-
-
-def frame_rows(frame: pl.DataFrame) -> list[Row]:
-    """The rows of a frame as mappings."""
-    return list(frame.iter_rows(named=True))
-
-
-def first_of(values: Iterable[T], default: T) -> T:
-    """The first value, or the default if there is none."""
-    return next(iter(values), default)

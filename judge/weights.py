@@ -118,15 +118,16 @@ def _vector(document: Document, field: FieldPath, rubric: Rubric) -> Mapping[str
                 expected=f"criteria of the rubric {rubric.name}: {', '.join(known)}",
             )
     total = float(sum(node.values()))
-    if abs(total - 1) > _TOLERANCE:
-        if not document.data.get("normalise", False) or total == 0:
-            change = f"add {1 - total:.6g}" if total < 1 else f"take away {total - 1:.6g}"
-            raise document.error(
-                field,
-                found=f"weights that sum to {total:.6g}",
-                expected="weights that sum to 1",
-                remedy=f"Either {change}, or set normalise: true",
-            )
+    if total == 0:
+        raise document.error(field, found="only zeros", expected="a weight above 0")
+    if abs(total - 1) > _TOLERANCE and not document.data.get("normalise", False):
+        change = f"add {1 - total:.9g}" if total < 1 else f"take away {total - 1:.9g}"
+        raise document.error(
+            field,
+            found=f"weights that sum to {total:.9g}",
+            expected="weights that sum to 1",
+            remedy=f"Either {change}, or set normalise: true",
+        )
     return {name: float(node.get(name, 0)) / total for name in known}
 
 

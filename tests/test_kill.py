@@ -59,9 +59,7 @@ def test_kill_9_at_ten_random_points(tmp_path: Path) -> None:
     dice = random.Random(20261121)
     kills: list[float] = []
     with ChatServer(Behaviour(latency_s=LATENCY_S)) as server:
-        reference = judge_command(
-            *command(server, answers, tmp_path / "whole.db"), cwd=tmp_path
-        )
+        reference = judge_command(*command(server, answers, tmp_path / "whole.db"), cwd=tmp_path)
         planned = json_of(reference)["run"]["planned"]
         assert (reference.returncode, planned) == (0, 8 * ANSWERS)
         server.reset()

@@ -293,7 +293,11 @@ def test_unscored_verdicts_are_final_until_they_are_reopened(tmp_path: Path) -> 
         server.configure(Behaviour())
         kept = run(ledger, items, rubric(), server.spec())
         other = run(
-            ledger, items, rubric(), server.spec(), ScoreSettings(retry=frozenset({Reason.FILTERED}))
+            ledger,
+            items,
+            rubric(),
+            server.spec(),
+            ScoreSettings(retry=frozenset({Reason.FILTERED})),
         )
         reopened = run(
             ledger, items, rubric(), server.spec(), ScoreSettings(retry=frozenset({Reason.REFUSED}))

@@ -116,11 +116,11 @@ def _describe_list_items(parameters: Mapping[str, Any]) -> str:
 
 
 def _describe_count(parameters: Mapping[str, Any], noun: str) -> str:
-    least, most = parameters.get("min"), parameters.get("max")
-    if least is None:
-        return f"at most {quantity(most, noun)}"
-    if most is None:
-        return f"at least {quantity(least, noun)}"
+    if "min" not in parameters:
+        return f"at most {quantity(parameters['max'], noun)}"
+    if "max" not in parameters:
+        return f"at least {quantity(parameters['min'], noun)}"
+    least, most = parameters["min"], parameters["max"]
     if least == most:
         return f"exactly {quantity(least, noun)}"
     return f"{least} to {quantity(most, noun)}"

@@ -33,16 +33,16 @@ Ledger = Annotated[
         help="Where calls and verdicts are kept: sqlite:///FILE.",
     ),
 ]
-Json = Annotated[
-    bool, typer.Option("--json", help="Print one machine-readable object on stdout.")
-]
+Json = Annotated[bool, typer.Option("--json", help="Print one machine-readable object on stdout.")]
 Weights = Annotated[
     str,
     typer.Option(metavar="FILE|NAME", help="Weight profile of the overall (equal, paper, ...)."),
 ]
 Stage = Annotated[
     str | None,
-    typer.Option(metavar="STAGE", help="Training stage of the weights: base, early, late, release."),
+    typer.Option(
+        metavar="STAGE", help="Training stage of the weights: base, early, late, release."
+    ),
 ]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of report.html and .json.")]
 
@@ -109,7 +109,8 @@ def demo(
     weights: Weights = "equal",
     stage: Stage = None,
     budget: Annotated[
-        str | None, typer.Option(metavar="AMOUNT", help="e.g. 5USD (with --price) or 2000000tokens.")
+        str | None,
+        typer.Option(metavar="AMOUNT", help="e.g. 5USD (with --price) or 2000000tokens."),
     ] = None,
     price: Annotated[
         str | None,

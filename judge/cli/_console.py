@@ -102,7 +102,8 @@ def summary(run: ScoreRun) -> str:
     missing = ", ".join(f"{count} {reason}" for reason, count in run.unscored.most_common())
     text = (
         f"{progress.planned} units: {run.scored} scored, {run.not_applicable} not applicable, "
-        f"{run.unscored.total()} unscored" + (f" ({missing})" if missing else "")
+        f"{run.unscored.total()} unscored"
+        + (f" ({missing})" if missing else "")
         + f", {progress.open} open."
     )
     return text + f" {run.sent} requests sent, {progress.from_ledger} units from the ledger."

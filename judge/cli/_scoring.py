@@ -75,7 +75,9 @@ def score(options: ScoreOptions, *, ledger_url: str, dry_run: bool, as_json: boo
     try:
         items = _items(options, ledger, store=not dry_run)
         if dry_run:
-            _show_workload(workload(ledger, items, job.rubric, job.spec, job.settings), job, as_json)
+            _show_workload(
+                workload(ledger, items, job.rubric, job.spec, job.settings), job, as_json
+            )
             return
         outcome = _run(options, job, ledger, items)
         _reporting.show_overall(ledger, outcome.run, options.weights, options.stage)
@@ -87,9 +89,7 @@ def score(options: ScoreOptions, *, ledger_url: str, dry_run: bool, as_json: boo
     _end(outcome, options)
 
 
-def demo(
-    options: ScoreOptions, *, ledger_url: str, out: Path, as_json: bool
-) -> None:
+def demo(options: ScoreOptions, *, ledger_url: str, out: Path, as_json: bool) -> None:
     """Score the shipped demo answers and write the report."""
     options = replace(
         options, judge=auto_judge(options.judge), answers=shipped("demo/answers.jsonl")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,10 @@ IMPORT_PARSER = 0
 
 
 def import_file(kind: str, path: Path, *, ledger_url: str, as_json: bool) -> None:
-    """Import a file into the ledger; it is read and checked as a whole before anything is stored."""
+    """Import a file into the ledger; it is read and checked as a whole before anything is stored.
+
+    A file with any defect stores nothing and creates no ledger.
+    """
     importers: dict[str, Callable[[Path], tuple[int, Callable[[Ledger], object]]]] = {
         "answers": _answers,
         "verdicts": _verdicts,
@@ -39,8 +43,13 @@ def import_file(kind: str, path: Path, *, ledger_url: str, as_json: bool) -> Non
     finally:
         ledger.close()
     if as_json:
-        print_json({"import": {"kind": kind, "rows": count, "file": str(path)}})
+        print_json({"import": {"kind": kind, "rows": count, "file": _shown(path)}})
     say(f"Imported {count} {kind} from {path} into {ledger_url}.")
+
+
+def _shown(path: Path) -> str:
+    """A path as text for JSON, which cannot hold a file name that is not valid Unicode."""
+    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def _answers(path: Path) -> tuple[int, Callable[[Ledger], object]]:
@@ -50,7 +59,14 @@ def _answers(path: Path) -> tuple[int, Callable[[Ledger], object]]:
 
 
 def _given_questions(file: AnswerFile) -> dict[str, Question]:
-    """The questions whose text the file gives."""
+    """The questions whose text the file gives; says so where it gives other fields without."""
+    without = [name for name, about in file.questions.items() if about and "question" not in about]
+    if without:
+        say(
+            f"{file.path}: {len(without)} questions have no text (first: {without[0]}), so their "
+            "other columns (reference, category, ...) are not kept. Add a column question to keep "
+            "them, or score the file directly (judge score --answers FILE --questions NAME)."
+        )
     return {
         question_id: Question(question_id=question_id, **about)
         for question_id, about in file.questions.items()
@@ -86,7 +102,7 @@ def export_file(kind: str, out: Path, *, ledger_url: str, as_json: bool) -> None
         ledger.close()
     write_rows(out, rows)
     if as_json:
-        print_json({"export": {"kind": kind, "rows": len(rows), "file": str(out)}})
+        print_json({"export": {"kind": kind, "rows": len(rows), "file": _shown(out)}})
     say(f"Wrote {len(rows)} {kind} to {out}.")
 
 

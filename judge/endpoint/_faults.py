@@ -86,11 +86,11 @@ def fault_of(error: openai.APIError, identity: str) -> Exception:
     """The exception that an SDK error stands for; sorted by status and code, never by message."""
     import openai
 
-    if isinstance(error, openai.APITimeoutError):
-        return TransientFault("timeout", detail="no reply within the time limit")
     if not isinstance(error, openai.APIStatusError):
-        cause = error.__cause__
-        return TransientFault("connection", detail=f"{type(cause or error).__name__}: {error}")
+        cause = _root_cause(error)
+        if isinstance(cause, TimeoutError):
+            return TransientFault("timeout", detail="no reply within the time limit")
+        return TransientFault("connection", detail=f"{type(cause).__name__}: {cause}")
     status, code, said = error.status_code, error.code or "", _said(error)
     if status == 429 and (code in _QUOTA_CODES or error.type in _QUOTA_CODES):
         return EndpointError(f"{identity}: no credit left ({said}). Top up, then run again.")
@@ -124,6 +124,13 @@ def fault_of(error: openai.APIError, identity: str) -> Exception:
     if parameter in NEGOTIABLE:
         return UnsupportedParameter(parameter, said)
     return RejectedRequest(status, said)
+
+
+def _root_cause(error: BaseException) -> BaseException:
+    """The first error of a chain; the SDK's transport calls a reset connection a time-out."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def _said(error: openai.APIStatusError) -> str:

@@ -35,9 +35,7 @@ class AdaptiveLimit:
     holds back all new tries.
     """
 
-    def __init__(
-        self, maximum: int, *, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, maximum: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.maximum = maximum
         self.limit = float((maximum + 1) // 2)
         self.in_flight = 0
@@ -158,9 +156,7 @@ class Prices:
         """USD for one call; ``prompt_tokens`` includes the cached ones."""
         fresh = max(prompt_tokens - cached_tokens, 0)
         return (
-            fresh * self.prompt
-            + cached_tokens * self.cached
-            + completion_tokens * self.completion
+            fresh * self.prompt + cached_tokens * self.cached + completion_tokens * self.completion
         ) / 1e6
 
 
@@ -174,6 +170,7 @@ class Budget:
         self.cap = cap
         self.spent = 0.0
         self._reserved = 0.0
+        self._under_way = 0
         self._changed = asyncio.Condition()
 
     @staticmethod
@@ -201,15 +198,18 @@ class Budget:
         """
         async with self._changed:
             while self.spent + self._reserved + amount > self.cap:
-                if self._reserved == 0:
+                if self._under_way == 0:
                     raise BudgetSpent
                 await self._changed.wait()
             self._reserved += amount
+            self._under_way += 1
 
     async def settle(self, reserved: float, spent: float) -> None:
         """Give a reservation back and book what was really spent."""
         async with self._changed:
-            self._reserved = max(0.0, self._reserved - reserved)
+            self._under_way -= 1
+            # Sums of floats leave a residue; with nothing under way, nothing is reserved.
+            self._reserved = self._reserved - reserved if self._under_way else 0.0
             self.spent += spent
             self._changed.notify_all()
 

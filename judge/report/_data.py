@@ -155,9 +155,7 @@ def _run_facts(
         "repaired": int(verdicts["repaired"].sum()),
         "tokens": None
         if spent is None
-        else {
-            name: int(spent[f"{name}_tokens"]) for name in ("prompt", "cached", "completion")
-        },
+        else {name: int(spent[f"{name}_tokens"]) for name in ("prompt", "cached", "completion")},
         "cost": None if spent is None else spent["cost"] or None,
         "rulers": run.body["rulers"],
     }
@@ -276,7 +274,7 @@ def _verdict(criterion: str, samples: list[Json], score: Mapping[str, Any] | Non
     """One criterion of one answer; ``status`` open where no verdict exists yet."""
     samples = sorted(samples, key=lambda row: row["sample"])
     scored = [row for row in samples if row["status"] == "scored"]
-    shown = (scored or samples or [None])[0]
+    shown = next(iter(scored or samples), None)
     return {
         "criterion": criterion,
         "status": "open" if score is None else score["status"],

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
 from unicodedata import normalize
@@ -28,6 +29,12 @@ from judge.records import Reason
 from judge.report._plot import COLOURS, SHAPES, TICKS, across, dot_rows
 
 Fields: TypeAlias = Mapping[str, Any]
+
+UNCALIBRATED = (
+    "Intervals show what a different draw of questions could change. They do not contain the "
+    "judge's own error: this judge has not been calibrated against human ratings."
+)
+"""Stands in every report without a calibration."""
 
 LOW_COVERAGE = 0.95
 """Below this share of scored answers, a table flags the estimate."""
@@ -91,28 +98,40 @@ def render_html(report: Mapping[str, Any]) -> str:
 
     script = _source("report.js")
     missing = _missing_rows(report, estimates)
-    return _environment().get_template("report.html.j2").render(
-        report=report,
-        run=report["run"],
-        models=report["models"],
-        names=names,
-        estimate=estimate,
-        plot=dot_rows(report["models"], ordered, estimate),
-        shapes=SHAPES,
-        ticks=[(across(tick), f"{tick:g}") for tick in TICKS],
-        colours=COLOURS,
-        missing=missing,
-        reasons=[r for r in REASONS if any(row.counts.get(r) for row in missing)],
-        explained=REASONS,
-        low_coverage=LOW_COVERAGE,
-        categories=_distinct(q["category"] for q in report["questions"]),
-        repeated=any(e["n_answers"] != e["n_questions"] for e in report["estimates"]),
-        rated=any(e["n_ratings"] for e in report["estimates"]),
-        calibrated=report.get("calibration") is not None,
-        style=Markup(_source("report.css")),
-        script=Markup(script),
-        policy=content_security_policy(script),
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            report=report,
+            run=report["run"],
+            models=report["models"],
+            names=names,
+            estimate=estimate,
+            plot=dot_rows(report["models"], ordered, estimate),
+            shapes=SHAPES,
+            ticks=[(across(tick), f"{tick:g}") for tick in TICKS],
+            colours=COLOURS,
+            missing=missing,
+            reasons=[r for r in REASONS if any(row.counts.get(r) for row in missing)],
+            explained=REASONS,
+            low_coverage=LOW_COVERAGE,
+            categories=_distinct(q["category"] for q in report["questions"]),
+            repeated=any(e["n_answers"] != e["n_questions"] for e in report["estimates"]),
+            rated=any(e["n_ratings"] for e in report["estimates"]),
+            standing=_standing(report),
+            style=Markup(_source("report.css")),  # noqa: S704 - a file of ours
+            script=Markup(script),  # noqa: S704 - a file of ours, pinned by the policy
+            policy=content_security_policy(script),
+        )
     )
+
+
+def _standing(report: Fields) -> list[str]:
+    """The notes near the top; without a calibration, what the intervals lack comes first."""
+    notes = list(report["notes"])
+    if report.get("calibration") is None and UNCALIBRATED not in notes:
+        notes.insert(0, UNCALIBRATED)
+    return notes
 
 
 def content_security_policy(script: str) -> str:
@@ -159,7 +178,7 @@ def marked(answer: str, quotes: Sequence[tuple[str, str]]) -> list[Piece]:
             text=text[start:end],
             criteria=tuple(_distinct(n for low, high, n in spans if low <= start and end <= high)),
         )
-        for start, end in zip(cuts, cuts[1:], strict=False)
+        for start, end in pairwise(cuts)
     ]
 
 
@@ -226,8 +245,7 @@ def _missing_rows(
         )
         for index, model in enumerate(report["models"])
         for criterion in report["criteria"]
-        if (found := estimates.get((model, criterion["criterion"])))
-        and (counts := _counts(found))
+        if (found := estimates.get((model, criterion["criterion"]))) and (counts := _counts(found))
     )
 
 

@@ -91,18 +91,16 @@ def across(value: float) -> str:
 
 def _mark(index: int, model: str, estimate: Mapping[str, Any] | None) -> Mark:
     value, low, high = (
-        (None, None, None)
-        if estimate is None
-        else (estimate["value"], estimate["low"], estimate["high"])
+        None if estimate is None else estimate[name] for name in ("value", "low", "high")
     )
-    bounded = value is not None and low is not None and high is not None
+    bounds = None if value is None or low is None or high is None else (across(low), across(high))
     return Mark(
         index=index,
         model=model,
         short=model if len(model) <= _SHORT else f"{model[: _SHORT - 1]}…",
         y=_MARGIN + _LANE * index + _LANE // 2,
         x=None if value is None else across(value),
-        low=across(low) if bounded else None,
-        high=across(high) if bounded else None,
+        low=bounds[0] if bounds else None,
+        high=bounds[1] if bounds else None,
         estimate=estimate,
     )

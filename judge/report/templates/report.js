@@ -3,7 +3,8 @@
 (() => {
   const by = (id) => document.getElementById(id);
   const root = document.documentElement;
-  const themes = ["auto", "light", "dark"];
+  const night = matchMedia("(prefers-color-scheme: dark)").matches;
+  const themes = night ? ["auto", "light", "dark"] : ["auto", "dark", "light"];
   const stored = () => { try { return localStorage.getItem("plumbline-theme"); } catch { return null; } };
   const show = (theme) => {
     if (theme === "auto") root.removeAttribute("data-theme");
