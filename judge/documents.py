@@ -133,14 +133,17 @@ def load_document(path: Path, schema: str) -> Document:
         # Of an alternative that fails, a field outside it often gives the reason: that one first.
         problem = min(
             problems,
-            key=lambda e: (e.validator == "oneOf", document.line(list(e.absolute_path)) or 0),
+            key=lambda e: (e.validator == "oneOf", document.line(_place(e)) or 0),
         )
         problem = _innermost(problem)
-        field = list(problem.absolute_path)
-        if problem.validator == "additionalProperties":
-            field.append(_unknown(problem))
-        raise document.error(field, **describe_violation(problem))
+        raise document.error(_place(problem), **describe_violation(problem))
     return document
+
+
+def _place(problem: ValidationError) -> FieldPath:
+    """The field that a violation is about."""
+    field = list(problem.absolute_path)
+    return [*field, _unknown(problem)] if problem.validator == "additionalProperties" else field
 
 
 def _parse(path: Path, text: str) -> Document:

@@ -106,9 +106,9 @@ def _read(text: str, criterion: Criterion, answer: str) -> Parsed:
     haystack = _folded(answer)
     for quote in evidence:
         if _folded(quote) not in haystack:
+            shown = json.dumps(quote[:80], ensure_ascii=False)
             raise _Unusable(
-                Reason.FABRICATED_EVIDENCE,
-                f"the answer does not contain the quote {json.dumps(quote[:80], ensure_ascii=False)}",
+                Reason.FABRICATED_EVIDENCE, f"the answer does not contain the quote {shown}"
             )
     return Parsed(
         status=Status.SCORED, level=level, score=score, evidence=evidence, rationale=rationale

@@ -135,7 +135,7 @@ class TestFaults:
     @pytest.mark.parametrize("kind", ["401", "402", "403", "insufficient_quota", "model_not_found"])
     async def test_some_faults_stop_everything_at_the_first_try(self, kind: str) -> None:
         with ChatServer(Behaviour(faults={kind: 1.0})) as server:
-            with pytest.raises(EndpointError, match="run again|model's name"):
+            with pytest.raises(EndpointError, match=r"run again|model's name"):
                 await complete(server)
             assert server.stats()["requests"] == 1
 
@@ -167,19 +167,14 @@ class TestFaults:
         assert completion.attempts == 2
         assert time.monotonic() - started >= 0.4, "a lower bound: never earlier than asked"
 
-    @pytest.mark.parametrize(
-        ("header", "low", "high"),
-        [
-            ("1.5", 1.5, 1.5),
-            ("0", 0, 0),
-            (formatdate(time.time() + 100, usegmt=True), 90, 101),
-            (formatdate(time.time() - 100, usegmt=True), 0, 0),
-        ],
-    )
-    def test_both_forms_of_retry_after(self, header: str, low: float, high: float) -> None:
-        wait = _retry_after({"retry-after": header})
+    def test_both_forms_of_retry_after(self) -> None:
+        assert _retry_after({"retry-after": "1.5"}) == 1.5
+        assert _retry_after({"retry-after": "0"}) == 0
+        past, future = (formatdate(time.time() + ahead, usegmt=True) for ahead in (-100, 1000))
+        assert _retry_after({"retry-after": past}) == 0
+        wait = _retry_after({"retry-after": future})
         assert wait is not None
-        assert low <= wait <= high
+        assert 900 < wait <= 1000
 
     @pytest.mark.parametrize("header", ["", "soon", "nan", "inf", "-"])
     def test_a_retry_after_that_says_nothing_is_ignored(self, header: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-import judge.scoring
+import judge.scoring._task
 from judge.endpoint import RetryPolicy
 from judge.errors import EndpointError
 from judge.ledger import Call, Ledger
@@ -260,7 +260,7 @@ def test_a_new_parser_reads_stored_calls_again_and_sends_nothing(
         ledger = ledger_at(tmp_path)
         items = stored_items(ledger, answers(10))
         before = run(ledger, items, rubric(), server.spec())
-        monkeypatch.setattr(judge.scoring, "PARSER_VERSION", judge.scoring.PARSER_VERSION + 1)
+        monkeypatch.setattr(judge.scoring._task, "PARSER_VERSION", judge.scoring._task.PARSER_VERSION + 1)
         after = run(ledger, items, rubric(), server.spec())
     assert after.sent == 0
     assert (after.scored, after.unscored) == (before.scored, before.unscored)

@@ -312,7 +312,7 @@ def main() -> None:
         code = ExitCode.INTERRUPTED
     except BrokenPipeError:
         code = ExitCode.DONE
-    except Exception:
+    except Exception:  # noqa: BLE001 - the last resort, reported as our defect
         traceback.print_exc()
         print(
             "judge: this is a defect of Plumbline. What was committed to the ledger is intact. "

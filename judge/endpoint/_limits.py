@@ -27,12 +27,12 @@ _BYTES_PER_TOKEN = 3
 class AdaptiveLimit:
     """Concurrency that finds what the server bears: additive increase, multiplicative decrease.
 
-    Starts at half of ``maximum`` and doubles per round of successes until the first sign of overload, then
-    grows by a sixteenth of ``maximum`` per round. A cut (to 0.7 of the limit, at most once per
-    cooldown) needs more than 8 % of recent tries throttled: a server that answers 429 now and
-    then at random loses nothing. Growth needs a limit in use: an idle limit does not grow. As
-    many other faults (5xx, resets, time-outs) pause growth. A Retry-After that comes with a cut
-    holds back all new tries.
+    Starts at half of ``maximum`` and doubles per round of successes until the first sign of
+    overload, then grows by a sixteenth of ``maximum`` per round. A cut (to 0.7 of the limit, at
+    most once per cooldown) needs more than 8 % of recent tries throttled: a server that answers
+    429 now and then at random loses nothing. Growth needs a limit in use: an idle limit does not
+    grow. As many other faults (5xx, resets, time-outs) pause growth. A Retry-After that comes
+    with a cut holds back all new tries.
     """
 
     def __init__(self, maximum: int, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -91,7 +91,7 @@ class AdaptiveLimit:
     def _succeeded(self) -> None:
         self._throttled_share -= self._throttled_share / _SHARE_MEMORY
         self._faulty_share -= self._faulty_share / _SHARE_MEMORY
-        in_use = self.in_flight >= 0.8 * int(self.limit)
+        in_use = self._waiting or self.in_flight >= 0.8 * int(self.limit)
         if not in_use or self._clock() < self._calm_from:
             return
         step = 1.0 if self._slow_start else max(1.0, self.maximum / 16) / self.limit

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from judge.errors import LedgerError
+from judge.ledger._rows import Row
 
-Row = tuple[Any, ...]
+Value: TypeAlias = str | int | bytes
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -51,8 +52,8 @@ class Database(Protocol):
         """Run one statement for every row of parameters."""
         ...
 
-    def among(self, column: str, values: Sequence[str] | Sequence[int] | Sequence[bytes]) -> Condition:
-        """The condition that a column has one of any number of values."""
+    def among(self, column: str, values: Sequence[Value]) -> Condition:
+        """The condition that a column has one of any number of values, all of one type."""
         ...
 
     def close(self) -> None:

@@ -34,9 +34,7 @@ def verdict_frame(rows: Iterable[Sequence[Any]]) -> pl.DataFrame:
     """Verdict rows as a frame; ``evidence`` is JSON text, ``score`` in [0, 1]."""
     schema = {name: _VERDICT_TYPES.get(name, pl.String) for name in _rows.VERDICT_COLUMNS}
     at = _rows.VERDICT_COLUMNS.index("repaired")
-    return pl.DataFrame(
-        [(*row[:at], bool(row[at])) for row in rows], schema=schema, orient="row"
-    )
+    return pl.DataFrame([(*row[:at], bool(row[at])) for row in rows], schema=schema, orient="row")
 
 
 def rating_frame(rows: Iterable[Sequence[Any]]) -> pl.DataFrame:

@@ -9,18 +9,22 @@ from pathlib import Path
 
 
 def this_owner() -> str:
-    """An owner id for one run of this process: host, process, its start, and a random part."""
+    """An owner id for one run of this process: host, boot, process, its start, a random part."""
     pid = os.getpid()
-    return f"{socket.gethostname()}|{_boot()}|{pid}|{_started(pid)}|{uuid.uuid4().hex}"
+    return f"{_host()}|{_boot()}|{pid}|{_started(pid)}|{uuid.uuid4().hex}"
 
 
 def is_gone(owner: str) -> bool:
     """Whether the owner is a process of this machine that no longer runs.
 
-    Owners on other machines are never gone by this test; their lease has to expire.
+    Owners on other machines, in other containers, and ids of another form are never gone by this
+    test; their lease has to expire.
     """
-    host, boot, pid, started, _ = owner.split("|")
-    if host != socket.gethostname():
+    parts = owner.split("|")
+    if len(parts) != 5 or not parts[2].isdecimal():
+        return False
+    host, boot, pid, started, _ = parts
+    if host != _host():
         return False
     if boot != _boot():
         return True
@@ -28,9 +32,21 @@ def is_gone(owner: str) -> bool:
         os.kill(int(pid), 0)
     except ProcessLookupError:
         return True
-    except PermissionError:
+    except (PermissionError, OverflowError):
         return False
     return started != _started(int(pid))
+
+
+def _host() -> str:
+    """The name of this machine, and of the process number space where the system has several.
+
+    Two containers of one machine can share its name and its boot, but not their process numbers.
+    """
+    try:
+        space = str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        space = ""
+    return f"{socket.gethostname()} {space}".strip()
 
 
 def _boot() -> str:

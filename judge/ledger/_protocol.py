@@ -94,6 +94,7 @@ class Ledger(Protocol):
     """
 
     url: str
+    """The ledger's URL as messages may show it: without a password."""
 
     def calls(self, keys: Sequence[bytes]) -> dict[bytes, Call]:
         """The newest generation of each call that the ledger holds."""
@@ -114,7 +115,7 @@ class Ledger(Protocol):
         ...
 
     def renew(self, owner: str, lease_s: float) -> None:
-        """Extend the lease of everything that the owner holds."""
+        """Extend the lease of everything that the owner still holds, also where it ran out."""
         ...
 
     def release(self, owner: str, keys: Iterable[bytes] | None = None) -> None:
@@ -128,9 +129,10 @@ class Ledger(Protocol):
         attempts: Sequence[Attempt] = (),
         verdicts: Sequence[StoredVerdict] = (),
     ) -> None:
-        """Append in one transaction; claims on the appended calls end in it.
+        """Append in one transaction; claims on the appended calls end in it, whoever holds them.
 
-        What the ledger holds already (same key and generation) is left as it is.
+        What the ledger holds already is left as it is: a call of the same key and generation, a
+        verdict read from the same call by the same parser. Attempts are always added.
         """
         ...
 
@@ -159,7 +161,11 @@ class Ledger(Protocol):
         ...
 
     def add_ratings(self, ratings: Sequence[Rating]) -> None:
-        """Append ratings, all or none. Raises LedgerError for a second rating of the same thing."""
+        """Append ratings, all or none.
+
+        The same rating again is not stored twice. Raises LedgerError if the ledger holds another
+        one by the same rater of the same answer and criterion.
+        """
         ...
 
     def add_document(self, kind: str, body: Any) -> bytes:
@@ -171,11 +177,17 @@ class Ledger(Protocol):
         ...
 
     def add_run(self, run: Run, answers: Sequence[tuple[int, Question]]) -> None:
-        """Record a run with the answers (row id) that it covers and the questions as used."""
+        """Record a run with the answers (row id) that it covers and the questions as used.
+
+        Raises LedgerError for a run id that the ledger holds already.
+        """
         ...
 
     def run(self, run: str | None = None) -> Run | None:
-        """A run by id (a unique prefix will do), or the newest; None if there is none."""
+        """A run by id (a unique prefix will do), or the newest; None if there is none.
+
+        Raises LedgerError for a prefix of several runs.
+        """
         ...
 
     def run_answers(self, run: str) -> list[StoredAnswer]:
@@ -199,7 +211,8 @@ class Ledger(Protocol):
     ) -> pl.DataFrame:
         """Current verdicts: one row per answer, criterion, ruler, judge sample and occasion.
 
-        Of several readings of one unit the newest generation, then the newest parser counts.
+        Of several readings of one unit the newest generation, then the newest parser counts; of
+        readings of different calls (the question was reworded), the one that came last.
         """
         ...
 

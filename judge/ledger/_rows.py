@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from judge.ledger._protocol import Attempt, Call, StoredAnswer, StoredVerdict
 from judge.questions import question_from_dict
@@ -16,31 +16,35 @@ CALL_COLUMNS = (
     "attempts", "started_at",
 )  # fmt: skip
 ATTEMPT_COLUMNS = ("key", "error", "status_code", "detail", "latency_s", "at")
-VERDICT_COLUMNS = (
+VERDICT_IDENTITY = (
     "call_key", "generation", "parser", "question_id", "model", "answer_sample", "answer_hash",
-    "criterion", "judge", "ruler", "sample", "occasion", "status", "reason", "level", "scale_min",
-    "scale_max", "score", "evidence", "rationale", "detail", "repaired",
+    "criterion", "judge", "ruler", "sample", "occasion",
 )  # fmt: skip
+VERDICT_COLUMNS = (
+    *VERDICT_IDENTITY, "status", "reason", "level", "scale_min", "scale_max", "score", "evidence",
+    "rationale", "detail", "repaired",
+)  # fmt: skip
+ANSWER_IDENTITY = ("question_id", "model", "sample", "occasion")
 ANSWER_COLUMNS = (
-    "question_id", "model", "sample", "occasion", "answer", "answer_hash", "question",
-    "finish_reason", "usage", "generation",
+    *ANSWER_IDENTITY, "answer", "answer_hash", "question", "finish_reason", "usage", "generation",
 )  # fmt: skip
-RATING_COLUMNS = (
-    "question_id", "model", "sample", "criterion", "rater", "rating", "scale_min", "scale_max",
-    "when", "note",
-)  # fmt: skip
+RATING_IDENTITY = ("question_id", "model", "sample", "criterion", "rater")
+RATING_COLUMNS = (*RATING_IDENTITY, "rating", "scale_min", "scale_max", "when", "note")
 
-Row = tuple[Any, ...]
+Row: TypeAlias = tuple[Any, ...]
 
 
 def call_row(call: Call) -> Row:
-    """The row of a call, without compression (the database module decides on that)."""
+    """The row of a call, its bodies as they are."""
     return tuple(getattr(call, column) for column in CALL_COLUMNS)
 
 
 def attempt_row(attempt: Attempt) -> Row:
     """The row of a failed attempt."""
-    return tuple(getattr(attempt, column) for column in ATTEMPT_COLUMNS)
+    return (
+        attempt.key, attempt.error, attempt.status_code, _words(attempt.detail), attempt.latency_s,
+        attempt.at,
+    )  # fmt: skip
 
 
 def verdict_row(stored: StoredVerdict) -> Row:
@@ -52,7 +56,7 @@ def verdict_row(stored: StoredVerdict) -> Row:
         verdict.ruler, verdict.sample, verdict.occasion, verdict.status.value,
         None if verdict.reason is None else verdict.reason.value, verdict.level,
         verdict.scale_min, verdict.scale_max, verdict.score, dump(list(verdict.evidence)),
-        verdict.rationale, verdict.detail, int(verdict.repaired),
+        _words(verdict.rationale), _words(verdict.detail), verdict.repaired,
     )  # fmt: skip
 
 
@@ -97,6 +101,11 @@ def answer_from_row(row: Sequence[Any]) -> StoredAnswer:
 def rating_row(rating: Rating) -> Row:
     """The row of a rating."""
     return tuple(getattr(rating, column) for column in RATING_COLUMNS)
+
+
+def _words(text: str) -> str:
+    """Words of a model or server, without what a database cannot hold: NUL, lone surrogates."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
 def dump(value: Any) -> str:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from judge.canonical import canonical, digest, text_hash
 from judge.errors import LedgerError
 from judge.ledger import _rows
-from judge.ledger._database import Database, Row
+from judge.ledger._database import Database
 from judge.ledger._owner import is_gone
 from judge.ledger._protocol import Attempt, Call, Claim, Run, StoredAnswer, StoredVerdict
+from judge.ledger._rows import Row
 from judge.questions import question_to_dict
 from judge.records import Answer, Question, Rating
 
@@ -141,16 +142,12 @@ class SqlLedger:
     def _end_claims(self, owner: str, keys: Sequence[bytes]) -> None:
         if keys:
             mine = self._db.among("key", keys)
-            self._all(
-                f"DELETE FROM claims WHERE owner = ? AND {mine.sql}", (owner, mine.binding)
-            )
+            self._all(f"DELETE FROM claims WHERE owner = ? AND {mine.sql}", (owner, mine.binding))
 
     def _lock_claims(self, owner: str) -> None:
         """Take an owner's rows in the order of their keys, as `claim` does."""
         if self._db.concurrent_writers:
-            self._all(
-                "SELECT key FROM claims WHERE owner = ? ORDER BY key FOR UPDATE", (owner,)
-            )
+            self._all("SELECT key FROM claims WHERE owner = ? ORDER BY key FOR UPDATE", (owner,))
 
     def append(
         self,
@@ -160,8 +157,8 @@ class SqlLedger:
         verdicts: Sequence[StoredVerdict] = (),
     ) -> None:
         """Append calls, attempts and verdicts in one transaction; claims on the calls end."""
-        call_rows = sorted(map(_compressed, calls))
-        verdict_rows = self._dated(map(_rows.verdict_row, verdicts))
+        call_rows = sorted(map(_compressed, calls), key=lambda row: row[:2])
+        verdict_rows = _dated(map(_rows.verdict_row, verdicts))
         if self._db.concurrent_writers:
             verdict_rows.sort(key=lambda row: repr(row[: len(_rows.VERDICT_IDENTITY)]))
         with self._db.transaction():
@@ -175,21 +172,19 @@ class SqlLedger:
 
     def add_verdicts(self, verdicts: Sequence[StoredVerdict]) -> None:
         """Append verdicts that come from elsewhere, all or none; see `Ledger.add_verdicts`."""
-        identity = _rows.VERDICT_IDENTITY
         said = ("status", "reason", "level", "scale_min", "scale_max")
         rows = [_rows.verdict_row(stored) for stored in verdicts]
         with self._db.transaction(alone_in="verdicts"):
-            self._insert("verdicts", (*_rows.VERDICT_COLUMNS, "created_at"), self._dated(rows))
-            columns = ("question_id", "model", "criterion", "judge", "ruler", "occasion")
-            held = {
-                row[: len(identity)]: row[len(identity) :]
-                for row in self._select(
-                    (*identity, *said), "verdicts", _values(_rows.VERDICT_COLUMNS, columns, rows)
-                )
-            }
-            places = [_rows.VERDICT_COLUMNS.index(name) for name in said]
-            for stored, row in zip(verdicts, rows, strict=True):
-                if held[row[: len(identity)]] != tuple(row[at] for at in places):
+            held = self._add(
+                "verdicts",
+                _rows.VERDICT_COLUMNS,
+                rows,
+                identity=_rows.VERDICT_IDENTITY,
+                near=("question_id", "model", "criterion", "judge", "ruler", "occasion"),
+                read=said,
+            )
+            for stored, row, there in zip(verdicts, rows, held, strict=True):
+                if there != _part(_rows.VERDICT_COLUMNS, row, said):
                     verdict = stored.verdict
                     raise LedgerError(
                         f"{self._db.place}: holds another verdict by {verdict.judge} on "
@@ -202,26 +197,22 @@ class SqlLedger:
         self, answers: Sequence[Answer], questions: Mapping[str, Question] | None = None
     ) -> list[int]:
         """Append answers, all or none, and return their row ids in order."""
-        identity = _rows.ANSWER_COLUMNS[:4]
         with self._db.transaction(alone_in="answers"):
             documents = self._add_questions(questions or {})
-            rows = [
-                _rows.answer_row(answer, text_hash(answer.answer), documents.get(answer.question_id))
-                for answer in answers
-            ]
-            self._insert("answers", (*_rows.ANSWER_COLUMNS, "created_at"), self._dated(rows))
-            held = {
-                row[:4]: row[4:]
-                for row in self._select(
-                    (*identity, "id", "answer_hash"),
-                    "answers",
-                    _values(_rows.ANSWER_COLUMNS, identity[:2], rows),
-                )
-            }
-            ids = []
-            for answer, row in zip(answers, rows, strict=True):
-                answer_id, stored = held[row[:4]]
-                if stored != row[_rows.ANSWER_COLUMNS.index("answer_hash")]:
+            hashes = [text_hash(answer.answer) for answer in answers]
+            held = self._add(
+                "answers",
+                _rows.ANSWER_COLUMNS,
+                [
+                    _rows.answer_row(answer, hashed, documents.get(answer.question_id))
+                    for answer, hashed in zip(answers, hashes, strict=True)
+                ],
+                identity=_rows.ANSWER_IDENTITY,
+                near=("question_id", "model"),
+                read=("id", "answer_hash"),
+            )
+            for answer, hashed, (_, there) in zip(answers, hashes, held, strict=True):
+                if there != hashed:
                     raise LedgerError(
                         f"{self._db.place}: holds another answer of {answer.model} to "
                         f"{answer.question_id} (sample {answer.sample}"
@@ -229,8 +220,7 @@ class SqlLedger:
                         + "). Answers are never overwritten: give the new ones another model "
                         "name, sample or occasion. Nothing was imported."
                     )
-                ids.append(answer_id)
-        return ids
+        return [answer_id for answer_id, _ in held]
 
     def answers(
         self, models: Sequence[str] | None = None, ids: Sequence[int] | None = None
@@ -256,23 +246,21 @@ class SqlLedger:
 
     def add_ratings(self, ratings: Sequence[Rating]) -> None:
         """Append ratings, all or none; the same rating again is not stored twice."""
-        rows = [_rows.rating_row(rating) for rating in ratings]
         with self._db.transaction(alone_in="ratings"):
-            self._insert("ratings", (*_rows.RATING_COLUMNS, "created_at"), self._dated(rows))
-            columns = ("question_id", "model", "rater")
-            held = {
-                row[:5]: row[5:]
-                for row in self._select(
-                    _rows.RATING_COLUMNS[:8], "ratings", _values(_rows.RATING_COLUMNS, columns, rows)
-                )
-            }
-            for rating, row in zip(ratings, rows, strict=True):
-                stored = held[row[:5]]
-                if stored != row[5:8]:
+            held = self._add(
+                "ratings",
+                _rows.RATING_COLUMNS,
+                [_rows.rating_row(rating) for rating in ratings],
+                identity=_rows.RATING_IDENTITY,
+                near=("question_id", "model", "rater"),
+                read=("rating", "scale_min", "scale_max"),
+            )
+            for rating, there in zip(ratings, held, strict=True):
+                if there != (rating.rating, rating.scale_min, rating.scale_max):
                     raise LedgerError(
                         f"{self._db.place}: holds another rating by {rating.rater} of "
                         f"{rating.model} on {rating.question_id}, {rating.criterion} "
-                        f"({stored[0]:g} on {stored[1]:g} to {stored[2]:g}). Ratings are never "
+                        f"({there[0]:g} on {there[1]:g} to {there[2]:g}). Ratings are never "
                         "overwritten: a second opinion needs a rater name of its own. Nothing was "
                         "imported."
                     )
@@ -348,7 +336,7 @@ class SqlLedger:
             self._insert(
                 "capabilities",
                 ("model", "body", "created_at"),
-                self._dated([(model, _rows.dump(dict(body)))]),
+                _dated([(model, _rows.dump(dict(body)))]),
             )
 
     def verdicts(
@@ -424,9 +412,36 @@ class SqlLedger:
             f"INSERT INTO {table} ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING", rows
         )
 
-    def _dated(self, rows: Iterable[Row]) -> list[Row]:
-        now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        return [(*row, now) for row in rows]
+    def _add(
+        self,
+        table: str,
+        columns: Sequence[str],
+        rows: Sequence[Row],
+        *,
+        identity: Sequence[str],
+        near: Sequence[str],
+        read: Sequence[str],
+    ) -> list[Row]:
+        """Insert rows; return, for each, some columns of what the table holds under its identity.
+
+        ``near`` are columns of the identity by which the database narrows the search.
+        """
+        self._insert(table, (*columns, "created_at"), _dated(rows))
+        near_values = {name: list({row[columns.index(name)] for row in rows}) for name in near}
+        held = {
+            row[: len(identity)]: row[len(identity) :]
+            for row in self._select((*identity, *read), table, near_values)
+        }
+        return [held[_part(columns, row, identity)] for row in rows]
+
+
+def _dated(rows: Iterable[Row]) -> list[Row]:
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    return [(*row, now) for row in rows]
+
+
+def _part(columns: Sequence[str], row: Row, wanted: Sequence[str]) -> Row:
+    return tuple(row[columns.index(name)] for name in wanted)
 
 
 def _compressed(call: Call) -> Row:
@@ -434,13 +449,6 @@ def _compressed(call: Call) -> Row:
     at = _rows.CALL_COLUMNS.index("request")
     request, response = (zlib.compress(body, _COMPRESSION) for body in row[at : at + 2])
     return (*row[:at], request, response, *row[at + 2 :])
-
-
-def _values(
-    columns: Sequence[str], wanted: Sequence[str], rows: Sequence[Row]
-) -> dict[str, list[Any]]:
-    """Per wanted column, the values that occur in rows."""
-    return {name: list({row[columns.index(name)] for row in rows}) for name in wanted}
 
 
 def _quoted(column: str) -> str:

@@ -6,7 +6,7 @@ CREATE TABLE documents (
 ) STRICT;
 
 CREATE TABLE answers (
-  id INTEGER PRIMARY KEY,
+  id INTEGER PRIMARY KEY CHECK (id > 0),
   question_id TEXT NOT NULL,
   model TEXT NOT NULL,
   sample INTEGER NOT NULL CHECK (sample >= 0),
@@ -24,7 +24,7 @@ CREATE INDEX answers_by_model ON answers (model);
 
 -- What was paid for: one row per finished request. A retried unit adds a row with the next generation.
 CREATE TABLE calls (
-  id INTEGER PRIMARY KEY,
+  id INTEGER PRIMARY KEY CHECK (id > 0),
   key BLOB NOT NULL CHECK (length(key) = 16),
   generation INTEGER NOT NULL CHECK (generation >= 0),
   purpose TEXT NOT NULL,
@@ -46,7 +46,7 @@ CREATE TABLE calls (
 
 -- Tries that failed (429, 5xx, resets, time-outs, ...); their unit stays open until a call exists.
 CREATE TABLE attempts (
-  id INTEGER PRIMARY KEY,
+  id INTEGER PRIMARY KEY CHECK (id > 0),
   key BLOB NOT NULL CHECK (length(key) = 16),
   error TEXT NOT NULL,
   status_code INTEGER,
@@ -57,7 +57,7 @@ CREATE TABLE attempts (
 CREATE INDEX attempts_by_key ON attempts (key);
 
 CREATE TABLE verdicts (
-  id INTEGER PRIMARY KEY,
+  id INTEGER PRIMARY KEY CHECK (id > 0),
   call_key BLOB CHECK (length(call_key) = 16),
   generation INTEGER NOT NULL,
   parser INTEGER NOT NULL,
@@ -84,15 +84,16 @@ CREATE TABLE verdicts (
   CHECK ((status = 'scored') = (score IS NOT NULL AND level IS NOT NULL)),
   CHECK ((status = 'unscored') = (reason IS NOT NULL))
 ) STRICT;
+-- The call belongs to the identity: a reworded question gives another call and another verdict.
 CREATE UNIQUE INDEX verdicts_identity ON verdicts (
   question_id, model, answer_sample, ifnull(answer_hash, x''), criterion, judge, ruler, sample,
-  occasion, generation, parser
+  occasion, generation, parser, ifnull(call_key, x'')
 );
 CREATE INDEX verdicts_by_call ON verdicts (call_key);
 CREATE INDEX verdicts_by_ruler ON verdicts (ruler);
 
 CREATE TABLE ratings (
-  id INTEGER PRIMARY KEY,
+  id INTEGER PRIMARY KEY CHECK (id > 0),
   question_id TEXT NOT NULL,
   model TEXT NOT NULL,
   sample INTEGER NOT NULL CHECK (sample >= 0),
@@ -109,7 +110,7 @@ CREATE TABLE ratings (
 ) STRICT;
 
 CREATE TABLE runs (
-  id INTEGER PRIMARY KEY,
+  id INTEGER PRIMARY KEY CHECK (id > 0),
   run TEXT NOT NULL UNIQUE,
   kind TEXT NOT NULL,
   body TEXT NOT NULL,
@@ -125,7 +126,7 @@ CREATE TABLE run_answers (
 
 -- What a model endpoint was found to accept; the newest row per model counts.
 CREATE TABLE capabilities (
-  id INTEGER PRIMARY KEY,
+  id INTEGER PRIMARY KEY CHECK (id > 0),
   model TEXT NOT NULL,
   body TEXT NOT NULL,
   created_at TEXT NOT NULL
@@ -134,6 +135,7 @@ CREATE TABLE capabilities (
 -- Work in progress; the only table whose rows are changed and deleted.
 CREATE TABLE claims (
   key BLOB PRIMARY KEY CHECK (length(key) = 16),
+  generation INTEGER NOT NULL,
   owner TEXT NOT NULL,
   expires REAL NOT NULL
 ) STRICT;
@@ -181,6 +183,7 @@ WHEN EXISTS (SELECT 1 FROM verdicts WHERE id = NEW.id OR (
     AND ifnull(answer_hash, x'') = ifnull(NEW.answer_hash, x'') AND criterion = NEW.criterion
     AND judge = NEW.judge AND ruler = NEW.ruler AND sample = NEW.sample AND occasion = NEW.occasion
     AND generation = NEW.generation AND parser = NEW.parser
+    AND ifnull(call_key, x'') = ifnull(NEW.call_key, x'')
   ))
 BEGIN SELECT RAISE(IGNORE); END;
 CREATE TRIGGER ratings_no_update BEFORE UPDATE ON ratings
@@ -198,7 +201,7 @@ BEGIN SELECT RAISE(ABORT, 'runs is append-only'); END;
 CREATE TRIGGER runs_no_delete BEFORE DELETE ON runs
 BEGIN SELECT RAISE(ABORT, 'runs is append-only'); END;
 CREATE TRIGGER runs_no_replace BEFORE INSERT ON runs
-WHEN EXISTS (SELECT 1 FROM runs WHERE id = NEW.id)
+WHEN EXISTS (SELECT 1 FROM runs WHERE id = NEW.id OR run = NEW.run)
 BEGIN SELECT RAISE(IGNORE); END;
 CREATE TRIGGER run_answers_no_update BEFORE UPDATE ON run_answers
 BEGIN SELECT RAISE(ABORT, 'run_answers is append-only'); END;

@@ -1,312 +1,27 @@
-"""Scoring: every answer × applicable criterion × judge sample becomes a verdict, once."""
+"""From units to calls, and from calls to verdicts."""
 
 from __future__ import annotations
 
-import asyncio
-import signal
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from dataclasses import replace
 from hashlib import blake2b
-from typing import Any
-from uuid import uuid4
 
 import orjson
 
-from judge.canonical import KEY_BYTES, canonical, digest, text_hash
-from judge.endpoint import (
-    Capabilities,
-    ChatEndpoint,
-    Decoding,
-    ModelSpec,
-    UnsupportedParameter,
-    estimated_tokens,
-    read_reply,
-    request_body,
-)
-from judge.errors import EndpointError
-from judge.execution import CallRequest, Executor, Job, LedgerWriter, Progress, chunked, writing
-from judge.ledger import Call, Ledger, Run, StoredVerdict
+from judge.canonical import KEY_BYTES, canonical, digest
+from judge.endpoint import Capabilities, ModelSpec, read_reply, request_body
+from judge.execution import CallRequest, Executor, Job
+from judge.ledger import Call, Ledger, StoredVerdict
 from judge.offline import BASELINE_VERSION, FEATURES, CannotAssess
-from judge.prompting import (
-    Case,
-    Messages,
-    render_case,
-    repair_messages,
-    verdict_schema,
-)
+from judge.prompting import Case, Messages, render_case, repair_messages
 from judge.questions import question_to_dict
-from judge.records import Answer, Question, Reason, Status, Verdict
-from judge.rubric import SCALE_MAX, SCALE_MIN, Criterion, Rubric, rubric_to_dict
-from judge.rulers import endpoint_ruler, offline_ruler
+from judge.records import Reason, Status, Verdict
+from judge.rubric import SCALE_MAX, SCALE_MIN, Rubric
+from judge.scoring._plan import Item, ScoreRun, ScoreSettings, Unit, level_schema
 from judge.verdicts import PARSER_VERSION, Parsed, parse_reply
 
 PURPOSE = "judge"
-_TICK_S = 0.2
-_INTERRUPT_GRACE_S = 10.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
-    """An answer to be judged, with the question as it is put to the judge."""
-
-    answer_id: int
-    answer: Answer
-    answer_hash: bytes
-    question: Question
-
-
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """One wanted verdict."""
-
-    item: Item
-    criterion: Criterion
-    sample: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScoreSettings:
-    """What is asked of the judge. ``retry`` reopens final verdicts that have these reasons."""
-
-    samples: int = 1
-    occasion: str = ""
-    decoding: Decoding = field(default_factory=Decoding)
-    retry: frozenset[Reason] = frozenset()
-
-
-@dataclass(slots=True)
-class ScoreRun:
-    """A run while it goes on and when it is over: what came out, and what it took."""
-
-    run: str
-    rulers: Mapping[str, str]
-    progress: Progress
-    scored: int = 0
-    not_applicable: int = 0
-    unscored: Counter[str] = field(default_factory=Counter)
-    repaired: int = 0
-    sent: int = 0
-
-    def count(self, verdict: Verdict) -> None:
-        """Count one settled unit."""
-        self.progress.settled += 1
-        self.repaired += verdict.repaired
-        match verdict.status:
-            case Status.SCORED:
-                self.scored += 1
-            case Status.NOT_APPLICABLE:
-                self.not_applicable += 1
-            case Status.UNSCORED:
-                assert verdict.reason is not None
-                self.unscored[verdict.reason.value] += 1
-
-    @property
-    def missing_share(self) -> float:
-        """Share of the wanted (applicable) verdicts that are unscored or open."""
-        wanted = self.progress.planned - self.not_applicable
-        missing = self.unscored.total() + self.progress.open
-        return missing / wanted if wanted else 0.0
-
-
-OnTick = Callable[[ScoreRun, ChatEndpoint | None], None]
-
-
-def item_of(answer_id: int, answer: Answer, question: Question) -> Item:
-    """An item, with the hash that binds verdicts to the answer's text."""
-    return Item(
-        answer_id=answer_id, answer=answer, answer_hash=text_hash(answer.answer), question=question
-    )
-
-
-async def score(
-    ledger: Ledger,
-    items: Sequence[Item],
-    rubric: Rubric,
-    spec: ModelSpec,
-    settings: ScoreSettings,
-    open_endpoint: Callable[[], ChatEndpoint],
-    on_tick: OnTick | None = None,
-) -> ScoreRun:
-    """Judge every item on every applicable criterion; what the ledger holds is not paid again.
-
-    Where the server refuses structured output or a decoding parameter before it accepted anything,
-    the next rung of the fallback ladder is tried, remembered in the ledger, and is part of the
-    rulers from then on. Raises EndpointError when the run cannot go on; all finished work is kept.
-    """
-    capabilities = _known_capabilities(ledger, spec)
-    async with writing(ledger) as writer:
-        while True:
-            task = _start(ledger, items, rubric, spec, settings, capabilities)
-            if spec.offline:
-                await _run_offline(task, items, writer, on_tick)
-                return task.outcome
-            endpoint = open_endpoint()
-            try:
-                await _run_endpoint(task, items, writer, endpoint, on_tick)
-                return task.outcome
-            except UnsupportedParameter as problem:
-                lesser = capabilities.without(problem.parameter)
-                if lesser is None:
-                    raise EndpointError(
-                        f"{spec.identity}: the server rejects every request ({problem.detail}). "
-                        "Check the model and its settings."
-                    ) from problem
-                capabilities = lesser
-                await writer.run(ledger.add_capabilities, spec.identity, lesser.to_dict())
-
-
-def planned_units(items: Iterable[Item], rubric: Rubric, samples: int) -> Iterator[Unit]:
-    """The plan, answer by answer, so that calls that share a prefix follow each other.
-
-    A criterion that does not apply is one unit, whatever the number of samples.
-    """
-    for item in items:
-        for criterion in rubric.criteria:
-            applies = criterion.applies_to(item.question.category)
-            for sample in range(samples if applies else 1):
-                yield Unit(item, criterion, sample)
-
-
-@dataclass(slots=True)
-class Workload:
-    """What a run would send: units, calls that the ledger lacks, tokens (a cautious guess)."""
-
-    planned: int = 0
-    calls: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-
-
-def workload(
-    ledger: Ledger, items: Sequence[Item], rubric: Rubric, spec: ModelSpec, settings: ScoreSettings
-) -> Workload:
-    """What `score` would send for the same arguments; nothing is sent and nothing is stored.
-
-    Repairs of unusable replies and retries are not foreseen.
-    """
-    capabilities = _known_capabilities(ledger, spec)
-    rulers = rulers_of(rubric, spec, settings.decoding, capabilities)
-    outcome = ScoreRun(run="", rulers=rulers, progress=Progress())
-    task = ScoringTask(ledger, rubric, spec, settings, capabilities, outcome)
-    work = Workload()
-    seen: set[bytes] = set()
-    for units in chunked(planned_units(items, rubric, settings.samples)):
-        work.planned += len(units)
-        for request in task.missing_calls(units):
-            if request.key not in seen:
-                seen.add(request.key)
-                work.calls += 1
-                work.prompt_tokens += estimated_tokens(request.body)
-                work.completion_tokens += request.max_tokens
-    return work
-
-
-def _known_capabilities(ledger: Ledger, spec: ModelSpec) -> Capabilities:
-    known = ledger.capabilities(spec.identity)
-    return Capabilities() if known is None else Capabilities.from_dict(known)
-
-
-def rulers_of(
-    rubric: Rubric, spec: ModelSpec, decoding: Decoding, capabilities: Capabilities
-) -> dict[str, str]:
-    """The ruler set of a judge: criterion → ruler id."""
-    if spec.offline:
-        return {
-            criterion.criterion: offline_ruler(
-                criterion, spec.identity, BASELINE_VERSION, _formula(criterion)
-            )
-            for criterion in rubric.criteria
-        }
-    rulers = {}
-    for criterion in rubric.criteria:
-        request = request_body(spec, [], _schema(criterion), decoding, capabilities)
-        del request["messages"]
-        rulers[criterion.criterion] = endpoint_ruler(criterion, spec.identity, request)
-    return rulers
-
-
-def _start(
-    ledger: Ledger,
-    items: Sequence[Item],
-    rubric: Rubric,
-    spec: ModelSpec,
-    settings: ScoreSettings,
-    capabilities: Capabilities,
-) -> ScoringTask:
-    """Record the run in the ledger and set its task up."""
-    now = datetime.now(UTC)
-    rulers = rulers_of(rubric, spec, settings.decoding, capabilities)
-    run = f"{now:%Y%m%dT%H%M%S}-{uuid4().hex[:6]}"
-    planned = sum(1 for _ in planned_units(items, rubric, settings.samples))
-    body = {
-        "judge": spec.identity,
-        "rubric": ledger.add_document("rubric", rubric_to_dict(rubric)).hex(),
-        "rulers": rulers,
-        "samples": settings.samples,
-        "occasion": settings.occasion,
-        "capabilities": capabilities.to_dict(),
-        "planned": planned,
-    }
-    ledger.add_run(
-        Run(run=run, kind="score", body=body, started_at=now.isoformat(timespec="seconds")),
-        [(item.answer_id, item.question) for item in items],
-    )
-    outcome = ScoreRun(run=run, rulers=rulers, progress=Progress(planned=planned))
-    return ScoringTask(ledger, rubric, spec, settings, capabilities, outcome)
-
-
-async def _run_offline(
-    task: ScoringTask, items: Sequence[Item], writer: LedgerWriter, on_tick: OnTick | None
-) -> None:
-    for units in chunked(planned_units(items, task.rubric, task.settings.samples)):
-        await writer.run(task.known, units)
-        if on_tick is not None:
-            on_tick(task.outcome, None)
-
-
-async def _run_endpoint(
-    task: ScoringTask,
-    items: Sequence[Item],
-    writer: LedgerWriter,
-    endpoint: ChatEndpoint,
-    on_tick: OnTick | None,
-) -> None:
-    """Run the plan; the first interrupt lets calls in flight come back, the second does not."""
-    units = planned_units(items, task.rubric, task.settings.samples)
-    async with endpoint:
-        executor: Executor[Unit] = Executor(task.ledger, writer, endpoint, task.outcome.progress)
-        ticker = asyncio.create_task(_tick(task.outcome, endpoint, on_tick))
-        loop = asyncio.get_running_loop()
-        running = asyncio.current_task()
-        assert running is not None
-
-        def interrupted() -> None:
-            if task.outcome.progress.stopped:
-                running.cancel()
-            executor.stop(INTERRUPTED, _INTERRUPT_GRACE_S)
-
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, interrupted)
-        try:
-            await executor.run(task, units)
-        finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(number)
-            ticker.cancel()
-            task.outcome.sent = endpoint.traffic.sent
-            if on_tick is not None:
-                on_tick(task.outcome, endpoint)
-
-
-INTERRUPTED = "interrupted"
-
-
-async def _tick(outcome: ScoreRun, endpoint: ChatEndpoint, on_tick: OnTick | None) -> None:
-    while on_tick is not None:
-        on_tick(outcome, endpoint)
-        await asyncio.sleep(_TICK_S)
+_LONGEST_SHOWN_REPLY = 8_000
 
 
 class ScoringTask:
@@ -437,7 +152,7 @@ class ScoringTask:
             request_body(
                 self._spec,
                 messages,
-                _schema(unit.criterion),
+                level_schema(unit.criterion),
                 self.settings.decoding,
                 self._capabilities,
             )
@@ -545,13 +260,6 @@ class ScoringTask:
         )
 
 
-_LONGEST_SHOWN_REPLY = 8_000
-
-
-def _schema(criterion: Criterion) -> dict[str, Any]:
-    return verdict_schema([step.level for step in criterion.levels])
-
-
 def _renewed(request: CallRequest, generation: int) -> CallRequest:
     return request if request.generation == generation else replace(request, generation=generation)
 
@@ -565,11 +273,6 @@ def _parse(unit: Unit, call: Call, after: Parsed | None = None) -> Parsed:
     first = f"first reply: {after.detail}"
     detail = f"{first}; second reply: {parsed.detail}" if parsed.detail else first
     return replace(parsed, mendable=False, detail=detail, repaired=parsed.status is Status.SCORED)
-
-
-def _formula(criterion: Criterion) -> str:
-    feature = FEATURES.get(criterion.baseline or "")
-    return "" if feature is None else f"{feature.name}: {feature.formula}"
 
 
 def _assess_offline(unit: Unit) -> Parsed:
