@@ -59,8 +59,7 @@ class AdaptiveLimit:
         else:
             self._succeeded()
         finally:
-            self.in_flight -= 1
-            self._wake()
+            self._release()
 
     async def _acquire(self) -> None:
         while True:
@@ -71,22 +70,30 @@ class AdaptiveLimit:
                 self.in_flight += 1
                 return
             else:
-                waiter = asyncio.get_running_loop().create_future()
-                self._waiting.append(waiter)
-                try:
-                    await waiter
-                except asyncio.CancelledError:
-                    if waiter.done() and not waiter.cancelled():
-                        self._wake()
-                    raise
+                await self._wait_for_slot()
+                if self._open_from <= self._clock():
+                    return
+                self._release()
 
-    def _wake(self) -> None:
-        room = int(self.limit) - self.in_flight
-        while room > 0 and self._waiting:
+    async def _wait_for_slot(self) -> None:
+        """Queue up; whoever frees a slot hands it over, already counted as in flight."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                self._release()
+            raise
+
+    def _release(self) -> None:
+        """Free a slot and hand out what is free."""
+        self.in_flight -= 1
+        while self._waiting and self.in_flight < int(self.limit):
             waiter = self._waiting.popleft()
             if not waiter.done():
+                self.in_flight += 1
                 waiter.set_result(None)
-                room -= 1
 
     def _succeeded(self) -> None:
         self._throttled_share -= self._throttled_share / _SHARE_MEMORY

@@ -41,7 +41,7 @@ class PostgresDatabase:
         self.place = shown
         self._lock = threading.RLock()
         try:
-            settings = conninfo_to_dict(url)
+            settings: dict[str, Any] = conninfo_to_dict(url)
         except psycopg.Error:
             # The driver's own words can hold a part of the password.
             raise UsageError(
@@ -49,10 +49,11 @@ class PostgresDatabase:
                 "postgresql://USER@HOST/DATABASE. Write special characters of names and the "
                 "password as %XX."
             ) from None
-        defaults = {"connect_timeout": _CONNECT_TIMEOUT_S, "application_name": "plumbline"}
-        conninfo = make_conninfo(**{**defaults, **settings, "client_encoding": "UTF8"})
+        settings.setdefault("connect_timeout", _CONNECT_TIMEOUT_S)
+        settings.setdefault("application_name", "plumbline")
+        settings["client_encoding"] = "UTF8"
         try:
-            self._db = psycopg.connect(conninfo, autocommit=True)
+            self._db = psycopg.connect(make_conninfo("", **settings), autocommit=True)
         except psycopg.Error as error:
             raise LedgerError(
                 f"{shown}: the PostgreSQL server cannot be reached, or refuses ({_words(error)}). "
