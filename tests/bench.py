@@ -101,25 +101,8 @@ def throughput(calls: int, latency_s: float, concurrency: int, repeats: int) -> 
         for repeat in range(repeats):
             folder = Path(at) / str(repeat)
             folder.mkdir()
-            ledger, items, rubric = items_in(folder, calls)
-            fresh = measured(
-                lambda: plumbline(server, ledger, items, rubric, concurrency),
-                calls,  # noqa: B023
-            )
-            cached = measured(
-                lambda: plumbline(server, ledger, items, rubric, concurrency),
-                calls,  # noqa: B023
-            )
-            bodies = [call.request for call in _calls(ledger)]
-            runs.setdefault("plumbline", []).append(fresh)
-            runs.setdefault("plumbline, all in the ledger", []).append(cached)
-            runs.setdefault("bare loop, client.post", []).append(
-                measured(lambda: bare(server, bodies, concurrency, True), calls)  # noqa: B023
-            )
-            runs.setdefault("bare loop, create", []).append(
-                measured(lambda: bare(server, bodies, concurrency, False), calls)  # noqa: B023
-            )
-            ledger.close()
+            for name, result in _one_repeat(server, folder, calls, concurrency):
+                runs.setdefault(name, []).append(result)
     print(f"\n{calls} calls, {latency_s * 1000:g} ms latency, concurrency {concurrency}, "
           f"ideal N x latency / concurrency = {ideal:.2f} s, {repeats} repeats")  # fmt: skip
     print(f"{'':32}{'share of ideal':>22}{'beside bare create':>20}{'CPU ms a call':>16}")
@@ -135,6 +118,22 @@ def throughput(calls: int, latency_s: float, concurrency: int, repeats: int) -> 
         else:
             ratio_text = f"{ratio:.1%}"
         print(f"{name:32}{spread:>22}{ratio_text:>20}{cpu:>16.3f}")
+
+
+def _one_repeat(
+    server: ChatServer, folder: Path, calls: int, concurrency: int
+) -> Iterator[tuple[str, Measured]]:
+    """Each contender once, on the same bodies."""
+    ledger, items, rubric = items_in(folder, calls)
+    for name in ("plumbline", "plumbline, all in the ledger"):
+        yield (
+            name,
+            measured(lambda: plumbline(server, ledger, items, rubric, concurrency), calls),
+        )
+    bodies = [call.request for call in _calls(ledger)]
+    ledger.close()
+    for name, raw in (("bare loop, client.post", True), ("bare loop, create", False)):
+        yield name, measured(lambda raw=raw: bare(server, bodies, concurrency, raw), calls)
 
 
 def _calls(ledger: Any) -> list[Any]:

@@ -297,21 +297,11 @@ def report(
 
 def main() -> None:
     """Run the command; errors for people get one paragraph, and exit codes mean something."""
-    import click
-
     try:
-        code = int(app(standalone_mode=False) or ExitCode.DONE)
+        app()  # ends the process itself: 0 when done, 2 on a usage error, 130 on an interrupt
     except PlumblineError as error:
         print(f"judge: {error}", file=sys.stderr)
-        code = error.exit_code
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        print("judge: interrupted. Run the same command again to go on.", file=sys.stderr)
-        code = ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        code = ExitCode.DONE
+        sys.exit(error.exit_code)
     except Exception:  # noqa: BLE001 - the last resort, reported as our defect
         traceback.print_exc()
         print(
@@ -319,5 +309,4 @@ def main() -> None:
             "Please report it with the lines above.",
             file=sys.stderr,
         )
-        code = ExitCode.DEFECT
-    sys.exit(code)
+        sys.exit(ExitCode.DEFECT)
