@@ -68,7 +68,9 @@ def build_report(
     groups = []
     for by in ("domain", "category"):
         values = {name: getattr(question, by) for name, question in questions.items()}
-        for value, estimate in grouped_estimates(answers, scores, overalls, rubric, by=values):
+        for value, estimate in grouped_estimates(
+            answers, scores, overalls, rubric, by=values, categories=categories
+        ):
             if estimate.criterion == "overall" and value is not None:
                 groups.append({"by": by, "group": value, **asdict(estimate)})
     return {
@@ -83,7 +85,8 @@ def build_report(
         "criteria": _criteria(rubric, weights, stage),
         "models": list(dict.fromkeys(row.answer.model for row in rows)),
         "estimates": [
-            asdict(estimate) for estimate in estimates(answers, scores, overalls, rubric)
+            asdict(estimate)
+            for estimate in estimates(answers, scores, overalls, rubric, categories=categories)
         ],
         "groups": groups,
         "questions": _drill_down(rows, questions, verdicts, scores, overalls, rubric),

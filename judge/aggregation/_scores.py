@@ -1,0 +1,120 @@
+"""The score of an answer on a criterion: the mean over the judge's samples."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from judge.aggregation._shared import (
+    ANSWER,
+    SCORE_SCHEMA,
+    require_one_ruler_each,
+    require_unique,
+)
+from judge.errors import UsageError
+from judge.records import Status
+from judge.rulers import SAMPLES
+
+
+def answer_scores(verdicts: pl.DataFrame) -> pl.DataFrame:
+    """One row per answer and criterion: the mean over the judge's samples.
+
+    ``verdicts`` has the columns of the ledger's verdict frame. Columns of the result:
+    question_id, model, answer_sample, answer_hash, criterion, ruler, judge;
+    ``status``: scored if at least one sample is; else not_applicable if all are; else unscored;
+    ``reason``: of an unscored row, the most frequent reason of its samples (the first in the
+    alphabet of equally frequent ones);
+    ``score`` in [0, 1] and ``level`` on the verdicts' scale: means over the scored samples;
+    ``k``, ``k_wanted``: samples that are scored, and that are settled and not not_applicable (a
+    sample that is still open has no row and is not counted);
+    ``sd``: the sample standard deviation of the scores, null below two;
+    ``kind``: samples. Rows are sorted by answer and criterion. No verdicts give no rows.
+
+    Raises UsageError for verdicts of several rulers, judges or occasions (separate measurements:
+    choose one first) and for a judge's sample that is there twice; ValueError for what no verdict
+    can be, such as a scored one without a score in [0, 1].
+    """
+    _require_possible(verdicts)
+    _require_one_measurement(verdicts)
+    key = [*ANSWER, "criterion"]
+    scored = pl.col("status") == Status.SCORED.value
+    excluded = pl.col("status") == Status.NOT_APPLICABLE.value
+    # Sorting first makes the sums, and so the last digits, independent of the order of the rows.
+    samples = verdicts.sort([*key, "sample"])
+    rows = samples.group_by(key, maintain_order=True).agg(
+        pl.col("ruler").first(),
+        pl.col("judge").first(),
+        _status(scored.any(), excluded.all()).alias("status"),
+        pl.col("reason").drop_nulls().mode().sort().first().alias("reason"),
+        pl.col("score").filter(scored).mean().alias("score"),
+        pl.col("level").filter(scored).mean().alias("level"),
+        scored.sum().cast(pl.Int64).alias("k"),
+        (~excluded).sum().cast(pl.Int64).alias("k_wanted"),
+        pl.col("score").filter(scored).std().alias("sd"),
+    )
+    unscored = pl.col("status") == Status.UNSCORED.value
+    return rows.with_columns(
+        pl.when(unscored).then(pl.col("reason")).alias("reason"),
+        pl.lit(SAMPLES).alias("kind"),
+    ).select(pl.col(name).cast(kind) for name, kind in SCORE_SCHEMA.items())
+
+
+def _status(scored: pl.Expr, excluded: pl.Expr) -> pl.Expr:
+    return (
+        pl.when(scored)
+        .then(pl.lit(Status.SCORED.value))
+        .when(excluded)
+        .then(pl.lit(Status.NOT_APPLICABLE.value))
+        .otherwise(pl.lit(Status.UNSCORED.value))
+    )
+
+
+def _require_possible(verdicts: pl.DataFrame) -> None:
+    """Raise ValueError for rows that `judge.records.Verdict` would refuse."""
+    status, score = pl.col("status"), pl.col("score")
+    good = (
+        (
+            (status == Status.SCORED.value)
+            & score.is_between(0, 1)
+            & pl.col("level").is_finite()
+            & pl.col("reason").is_null()
+        )
+        | (
+            (status == Status.NOT_APPLICABLE.value)
+            & score.is_null()
+            & pl.col("level").is_null()
+            & pl.col("reason").is_null()
+        )
+        | (
+            (status == Status.UNSCORED.value)
+            & score.is_null()
+            & pl.col("level").is_null()
+            & pl.col("reason").is_not_null()
+        )
+    )
+    bad = verdicts.filter(~good.fill_null(value=False))
+    if not bad.is_empty():
+        row = bad.row(0, named=True)
+        raise ValueError(
+            f"{row['question_id']} × {row['model']} × {row['criterion']}: a {row['status']} "
+            f"verdict with level {row['level']}, score {row['score']}, reason {row['reason']}"
+        )
+
+
+def _require_one_measurement(verdicts: pl.DataFrame) -> None:
+    """Raise UsageError if the verdicts do not stem from one ruler, judge and occasion."""
+    require_one_ruler_each(verdicts)
+    for (criterion,), rows in verdicts.group_by(["criterion"], maintain_order=True):
+        judges = sorted(rows["judge"].unique())
+        if len(judges) > 1:
+            raise UsageError(
+                f"{criterion}: verdicts of {len(judges)} judges ({', '.join(judges)}) cannot be "
+                "averaged. Choose one judge."
+            )
+    occasions = sorted(verdicts["occasion"].unique())
+    if len(occasions) > 1:
+        names = ", ".join(repr(occasion) for occasion in occasions)
+        raise UsageError(
+            f"Verdicts of {len(occasions)} occasions ({names}) are separate measurements and "
+            "cannot be averaged. Choose one occasion."
+        )
+    require_unique(verdicts, [*ANSWER, "criterion", "sample"], "verdicts")
