@@ -66,7 +66,7 @@ def show_field(field: FieldPath) -> str:
     return text
 
 
-def show_value(value: object, limit: int = 60) -> str:
+def show_value(value: object, limit: int = 120) -> str:
     """A value for an error message, shortened."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     text = " ".join(text.split())

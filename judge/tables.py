@@ -46,8 +46,8 @@ _OBJECT_COLUMNS = frozenset({"usage", "generation", "unscored"})
 _JSON_COLUMNS = _OBJECT_COLUMNS | {"scores", "evidence"}
 _NUMBER_COLUMNS = frozenset({"score", "rating", "scale_min", "scale_max", "sample"})
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
-_LARGEST_SAMPLE = 2**63 - 1
-"""What a ledger can hold."""
+_LARGEST_SAMPLE = 2**31 - 1
+"""What every ledger can hold."""
 _MOST_UNSCORED = 10_000
 """Samples of one row; more is a slip, and would fill the memory."""
 _LONGEST_CELL = 2**31 - 1
@@ -474,9 +474,7 @@ def _typed(path: Path, line: int, row: dict[str, str]) -> Row:
         if cell == "" and name != "answer":
             continue
         try:
-            if name == "sample" and cell.isdecimal():
-                typed[name] = int(cell)
-            elif name in _NUMBER_COLUMNS:
+            if name in _NUMBER_COLUMNS:
                 typed[name] = _number(cell)
             elif name in _JSON_COLUMNS:
                 typed[name] = orjson.loads(cell)
@@ -497,7 +495,7 @@ def _number(cell: str) -> float:
     value = float(cell)
     if not math.isfinite(value):
         raise ValueError(cell)
-    return value
+    return int(value) if value.is_integer() and abs(value) < 2**53 else value
 
 
 def _parquet_rows(path: Path, schema: str) -> Iterator[tuple[int, Row]]:
@@ -549,7 +547,11 @@ def _from_parquet(path: Path, line: int, name: str, value: Any) -> Any:
             )
         case list():
             return [_from_parquet(path, line, name, inner) for inner in value]
-    return value
+        case None | bool() | int() | float() | str():
+            return value
+    raise InputError(
+        path=path, line=line, field=name, found=type(value).__name__, expected="text or a number"
+    )
 
 
 class _Seen:

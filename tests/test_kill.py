@@ -142,3 +142,22 @@ def test_an_interrupt_keeps_the_work_and_says_how_to_go_on(tmp_path: Path) -> No
         rest = json_of(judge_command(*arguments, cwd=tmp_path))["run"]
         assert server.stats()["completed"] == 480
     assert (rest["scored"], rest["sent"]) == (480, 480 - paid)
+
+
+def test_a_second_interrupt_ends_at_once(tmp_path: Path) -> None:
+    answers = write_answers(tmp_path, 20)
+    with ChatServer(Behaviour(faults={"hang": 1.0}, hang_s=60)) as server:
+        process = subprocess.Popen(
+            [str(JUDGE), *command(server, answers, tmp_path / "i.db")], cwd=tmp_path,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        while server.stats()["in_flight"] < 10:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        assert process.poll() is None, "the first interrupt waits for what is in flight"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=8)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert json.loads(out)["run"]["open"] == 160

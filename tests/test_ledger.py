@@ -23,10 +23,20 @@ from judge.ledger._open import without_password
 from judge.ledger._owner import is_gone
 from judge.ledger._sql import SqlLedger
 from judge.ledger._sqlite import SqliteDatabase
+
 pytest.register_assert_rewrite("tests.ledger_contract")
 
-from tests.ledger_contract import APPEND_ONLY, K1, K2, LedgerContract, Place, fill, line, worker
-from tests.ledger_workers import BATCH, batch, make_call, make_verdict
+from tests.ledger_contract import (  # noqa: E402
+    APPEND_ONLY,
+    K1,
+    K2,
+    LedgerContract,
+    Place,
+    fill,
+    line,
+    worker,
+)
+from tests.ledger_workers import BATCH, batch, make_call, make_verdict  # noqa: E402
 
 
 def raw(path: Path, sql: str) -> list[tuple[Any, ...]]:

@@ -23,10 +23,19 @@ import pytest
 from judge.errors import LedgerError, UsageError
 from judge.ledger import Ledger, open_ledger
 from judge.ledger._database import migrations
+
 pytest.register_assert_rewrite("tests.ledger_contract")
 
-from tests.ledger_contract import ANSWER, APPEND_ONLY, K1, LedgerContract, Place, fill, worker
-from tests.ledger_workers import make_call, make_verdict
+from tests.ledger_contract import (  # noqa: E402
+    ANSWER,
+    APPEND_ONLY,
+    K1,
+    LedgerContract,
+    Place,
+    fill,
+    worker,
+)
+from tests.ledger_workers import make_call, make_verdict  # noqa: E402
 
 psycopg = pytest.importorskip("psycopg")
 pytestmark = pytest.mark.postgres

@@ -9,6 +9,7 @@ import csv
 import json
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 
 from judge import tables
 from judge.cli._transfer import answer_rows, rating_rows, verdict_rows
+from judge.documents import validator
 from judge.errors import InputError, UsageError
 from judge.ledger import StoredVerdict
 from judge.questions import load_questions
@@ -165,7 +167,8 @@ class TestReading:
 
     def test_line_ends_blank_lines_and_a_byte_order_mark(self, tmp_path: Path) -> None:
         line = json.dumps(ANSWER | {"answer": "a\u2028b\x85c\x0bd"}, ensure_ascii=False)
-        text = f"\ufeff{line}\r\n\r\n  \n{line.replace('"m"', '"n"')}"
+        other = line.replace('"m"', '"n"')
+        text = f"\ufeff{line}\r\n\r\n  \n{other}"
         file = read_answers(text_file(tmp_path, text))
         assert [answer.answer for answer in file.answers] == ["a\u2028b\x85c\x0bd"] * 2
         assert file.lines == (1, 4)
@@ -200,53 +203,102 @@ class TestReading:
         assert len(read_answers(path).answers) == 1
 
 
-BAD_VALUES = (
-    ("answers", {"question_id": ""}, "question_id: found empty text, expected text that is not empty"),
+ENDS = "expected the two ends of the scale, the lower one first"
+IFF = "expected a reason if, and only if, the status is unscored"
+COUNTS = "expected samples without a score, by reason, 1 to 10000 of each"
+REASONS = ", ".join(Reason)
+NO_SCORE: Row = {"score": None}
+BAD_VALUES: tuple[tuple[str, Row, str], ...] = (
+    (
+        "answers",
+        {"question_id": ""},
+        "question_id: found empty text, expected text that is not empty",
+    ),
     ("answers", {"sample": -1}, "sample: found -1, expected a number of at least 0"),
     ("answers", {"sample": 1.5}, "sample: found 1.5, expected a whole number"),
-    ("verdicts", {"status": "fine"}, "status: found fine, expected one of scored, not_applicable, "
-     "unscored, null"),
+    (
+        "verdicts",
+        {"status": "fine"},
+        "status: found fine, expected one of scored, not_applicable, unscored, null",
+    ),
+    (
+        "verdicts",
+        {"reason": "timeout"},
+        f"reason: found timeout, expected one of {REASONS}, null",
+    ),
     ("verdicts", {"score": 6}, "score: found 6, expected a value on the scale 0 to 5"),
-    ("verdicts", {"score": 5.0000001}, "score: found 5.0000001, expected a value on the scale 0 to 5"),
-    ("verdicts", {"scale_max": None}, "scale_min, scale_max: found 0 and nothing, "
-     "expected the two ends of the scale, the lower one first"),
-    ("verdicts", {"scale_max": 0, "score": 0}, "scale_min, scale_max: found 0 and 0, "
-     "expected the two ends of the scale, the lower one first"),
-    ("verdicts", {"scale_min": -1e308, "scale_max": 1e308}, "scale_min, scale_max: found -1e+308 "
-     "and 1e+308, expected the two ends of the scale, the lower one first"),
-    ("verdicts", {"scores": [4]}, "score: found score beside scores, expected one of the two"),
-    ("verdicts", {"score": None, "scores": [1, 9]}, "scores: found 9, expected a value on the "
-     "scale 0 to 5"),
-    ("verdicts", {"score": None}, "score: found nothing, expected score or scores. "
-     "For a verdict without a score, give status (and reason)"),
-    ("verdicts", {"status": "unscored", "reason": "refused"}, "status: found unscored beside "
-     "scores, expected no scores unless the status is scored"),
-    ("verdicts", {"status": "not_applicable"}, "status: found not_applicable beside scores, "
-     "expected no scores unless the status is scored"),
-    ("verdicts", {"status": "scored", "reason": "refused"}, "reason: found refused, "
-     "expected a reason if, and only if, the status is unscored"),
-    ("verdicts", {"reason": "refused"}, "reason: found refused, "
-     "expected a reason if, and only if, the status is unscored"),
-    ("verdicts", {"score": None, "reason": "refused"}, "reason: found refused, "
-     "expected a reason if, and only if, the status is unscored. Give the status"),
-    ("verdicts", {"score": None, "status": "unscored"}, "reason: found nothing, "
-     "expected a reason if, and only if, the status is unscored"),
-    ("verdicts", {"score": None, "status": "not_applicable", "reason": "refused"}, "reason: found "
-     "refused, expected a reason if, and only if, the status is unscored"),
-    ("verdicts", {"reason": "timeout"}, "reason: found timeout, expected one of refused, filtered, "
-     "truncated, invalid, out_of_range, fabricated_evidence, low_allowed_mass, cannot_assess, null"),
-    ("verdicts", {"unscored": {"refused": 0}}, "unscored.refused: found 0, "
-     "expected samples without a score, by reason, 1 to 10000 of each"),
-    ("verdicts", {"unscored": {"bored": 1}}, "unscored.bored: found 1, "
-     "expected samples without a score, by reason, 1 to 10000 of each"),
-    ("verdicts", {"score": None, "status": "unscored", "reason": "refused",
-     "unscored": {"invalid": 1}}, "reason: found refused, which unscored does not count, "
-     "expected one of invalid"),
+    (
+        "verdicts",
+        {"score": 5.0000001},
+        "score: found 5.0000001, expected a value on the scale 0 to 5",
+    ),
+    (
+        "verdicts",
+        NO_SCORE | {"scores": [1, 9]},
+        "scores: found 9, expected a value on the scale 0 to 5",
+    ),
+    ("verdicts", {"scale_max": None}, f"scale_min, scale_max: found 0 and nothing, {ENDS}"),
+    ("verdicts", {"scale_max": 0, "score": 0}, f"scale_min, scale_max: found 0 and 0, {ENDS}"),
+    (
+        "verdicts",
+        {"scale_min": -1e308, "scale_max": 1e308},
+        f"scale_min, scale_max: found -1e+308 and 1e+308, {ENDS}",
+    ),
+    (
+        "verdicts",
+        {"scores": [4]},
+        "score: found score beside scores, expected one of the two",
+    ),
+    (
+        "verdicts",
+        NO_SCORE,
+        "score: found nothing, expected score or scores. "
+        "For a verdict without a score, give status (and reason)",
+    ),
+    (
+        "verdicts",
+        {"status": "unscored", "reason": "refused"},
+        "status: found unscored beside scores, expected no scores unless the status is scored",
+    ),
+    (
+        "verdicts",
+        {"status": "not_applicable"},
+        "status: found not_applicable beside scores, "
+        "expected no scores unless the status is scored",
+    ),
+    ("verdicts", {"status": "scored", "reason": "refused"}, f"reason: found refused, {IFF}"),
+    ("verdicts", {"reason": "refused"}, f"reason: found refused, {IFF}"),
+    (
+        "verdicts",
+        NO_SCORE | {"reason": "refused"},
+        f"reason: found refused, {IFF}. Give the status",
+    ),
+    ("verdicts", NO_SCORE | {"status": "unscored"}, f"reason: found nothing, {IFF}"),
+    (
+        "verdicts",
+        NO_SCORE | {"status": "not_applicable", "reason": "refused"},
+        f"reason: found refused, {IFF}",
+    ),
+    ("verdicts", {"unscored": {"refused": 0}}, f"unscored.refused: found 0, {COUNTS}"),
+    ("verdicts", {"unscored": {"bored": 1}}, f"unscored.bored: found 1, {COUNTS}"),
+    (
+        "verdicts",
+        NO_SCORE | {"status": "not_applicable", "unscored": {"invalid": 1}},
+        f"unscored.invalid: found 1, {COUNTS}",
+    ),
+    (
+        "verdicts",
+        NO_SCORE | {"status": "unscored", "reason": "refused", "unscored": {"invalid": 1}},
+        "reason: found refused, which unscored does not count, expected one of invalid",
+    ),
     ("ratings", {"rating": 0.5}, "rating: found 0.5, expected a value on the scale 1 to 5"),
     ("ratings", {"rating": 6}, "rating: found 6, expected a value on the scale 1 to 5"),
-    ("ratings", {"scale_min": 5, "scale_max": 1}, "scale_min, scale_max: found 5 and 1, "
-     "expected the two ends of the scale, the lower one first"),
-)  # fmt: skip
+    (
+        "ratings",
+        {"scale_min": 5, "scale_max": 1},
+        f"scale_min, scale_max: found 5 and 1, {ENDS}",
+    ),
+)
 
 
 class TestBadRows:
@@ -278,14 +330,15 @@ class TestBadRows:
             ("answers", {"model": ["m"]}, 'model: found ["m"], expected text'),
             ("answers", {"sample": "1"}, 'sample: found the text "1", expected a whole number'),
             ("answers", {"sample": True}, "sample: found true, expected a whole number"),
-            ("answers", {"sample": 2**63}, f"sample: found {2**63}, expected a number of at most "
-             f"{2**63 - 1}"),
+            ("answers", {"sample": 2**31}, "sample: found 2147483648, expected a number of at most "
+             "2147483647"),
             ("answers", {"usage": {"a": 1.5}}, "usage.a: found 1.5, expected a whole number"),
             ("verdicts", {"score": "4"}, 'score: found the text "4", expected a number or null'),
             ("verdicts", {"score": True}, "score: found true, expected a number or null"),
             ("verdicts", {"score": None, "scores": [1, None]},
              "scores[1]: found null, expected a number"),
-            ("verdicts", {"evidence": "x"}, 'evidence: found the text "x", expected a list or null'),
+            ("verdicts", {"evidence": "x"},
+             'evidence: found the text "x", expected a list or null'),
             ("ratings", {"rating": None}, "rating: found null, expected a number"),
             ("ratings", {"rater": 7}, "rater: found 7, expected text"),
         ],
@@ -305,7 +358,7 @@ class TestBadRows:
             ("scale_max", "inf", "scale_max: found inf, expected a number"),
             ("scale_min", "-Infinity", "scale_min: found -Infinity, expected a number"),
             ("sample", "one", "sample: found one, expected a number"),
-            ("sample", "9" * 5000, f"sample: found {'9' * 57}..., expected a number"),
+            ("sample", "9" * 5000, f"sample: found {'9' * 117}..., expected a number"),
             ("scores", "1, 2", "scores: found 1, 2, expected JSON"),
             ("scores", "[NaN]", "scores: found [NaN], expected JSON"),
             ("evidence", "it says so", "evidence: found it says so, expected JSON"),
@@ -319,26 +372,25 @@ class TestBadRows:
         ("kind", "change", "expected"),
         [
             ("ratings", {"rating": float("nan")}, "rating: found nan, expected a finite number"),
-            ("ratings", {"scale_max": float("inf")}, "scale_max: found inf, expected a finite number"),
+            ("ratings", {"scale_max": float("inf")},
+             "scale_max: found inf, expected a finite number"),
             ("verdicts", {"score": None, "scores": [1.0, float("nan")]},
              "scores: found nan, expected a finite number"),
             ("answers", {"usage": "{a"}, "usage: found {a, expected JSON"),
             ("answers", {"question_id": 3}, "question_id: found 3, expected text"),
-            ("answers", {"answer": b"x"}, None),
+            ("answers", {"answer": b"x"}, "answer: found bytes, expected text or a number"),
         ],
     )  # fmt: skip
-    def test_values_of_parquet(
-        self, tmp_path: Path, kind: str, change: Row, expected: str | None
-    ) -> None:
+    def test_values_of_parquet(self, tmp_path: Path, kind: str, change: Row, expected: str) -> None:
         read, row = READERS[kind]
-        text = refusal(read, table(tmp_path, [row | change], ".parquet"))
-        assert text == f":1: {expected}" if expected else text.startswith(":1: answer: found")
+        path = table(tmp_path, [row | change], ".parquet")
+        assert refusal(read, path) == f":1: {expected}"
 
     @pytest.mark.parametrize("ending", FORMATS)
     @pytest.mark.parametrize("kind", READERS)
     def test_a_column_that_is_missing(self, tmp_path: Path, kind: str, ending: str) -> None:
         read, row = READERS[kind]
-        for name in tables.validator(kind).schema["required"]:
+        for name in validator(kind).schema["required"]:
             rest = {key: value for key, value in row.items() if key != name}
             text = refusal(read, table(tmp_path, [rest], ending))
             columns = ", ".join(rest)
@@ -411,37 +463,48 @@ class TestBadFiles:
         text = f"{json.dumps(ANSWER)}\n\n{line}\n"
         assert refusal(read_answers, text_file(tmp_path, text)).startswith(f":3: {start}")
 
-    @pytest.mark.parametrize(
-        ("ending", "content", "expected"),
-        [
-            (".jsonl", b"", ": found an empty file, expected content"),
-            (".jsonl", b" \n \n", ": found an empty file, expected content"),
-            (".csv", b"", ": found an empty file, expected content"),
-            (".csv", b"question_id,model,answer\n", ": found no rows, expected at least one row"),
-            (
-                ".jsonl",
-                json.dumps(ANSWER).encode() + '\n{"answer": "广告"}'.encode("gb18030"),
-                ":2: found byte 0xb9, expected UTF-8 text. "
-                "Save the file as UTF-8 (e.g. iconv -f gb18030 -t utf-8)",
-            ),
-            (
-                ".csv",
-                "question_id,model,answer\nq,m,naïve\n".encode("latin-1"),
-                ":2: found byte 0xef, expected UTF-8 text. "
-                "Save the file as UTF-8 (e.g. iconv -f gb18030 -t utf-8)",
-            ),
-            (".csv", b"question_id,model,answer\nq,m\n", ":2: found 2 cells, expected 3, as in the header"),
-            (".csv", b"question_id,model,answer\nq,m,a,b\n", ":2: found 4 cells, expected 3, as in the header"),
-            (".csv", b"question_id;model;answer\nq;m;a\n", ":1: found the columns "
-             b"question_id;model;answer, expected also the column question_id".decode()),
-            (".csv", b"question_id,model,answer,model\nq,m,a,n\n", ":1: found the column model twice, "
-             "expected each column once"),
-            (".csv", b'question_id,model,answer\nq,m,"a" b\n', ":2: found broken CSV (',' expected "
-             "after '\"'), expected CSV"),
-            (".csv", b'question_id,model,answer\nq,m,a\nr,m,"a\nb\n', ":3: found broken CSV "
-             "(unexpected end of data), expected CSV"),
-        ],
-    )  # fmt: skip
+    HEADER = b"question_id,model,answer\n"
+    ENCODING = "expected UTF-8 text. Save the file as UTF-8 (e.g. iconv -f gb18030 -t utf-8)"
+    CONTENTS = (
+        (".jsonl", b"", ": found an empty file, expected content"),
+        (".jsonl", b" \n \n", ": found an empty file, expected content"),
+        (".csv", b"", ": found an empty file, expected content"),
+        (".csv", HEADER, ": found no rows, expected at least one row"),
+        (
+            ".jsonl",
+            json.dumps(ANSWER).encode() + '\n{"answer": "广告"}'.encode("gb18030"),
+            f":2: found byte 0xb9, {ENCODING}",
+        ),
+        (
+            ".csv",
+            HEADER + "q,m,naïve\n".encode("latin-1"),
+            f":2: found byte 0xef, {ENCODING}",
+        ),
+        (".csv", HEADER + b"q,m\n", ":2: found 2 cells, expected 3, as in the header"),
+        (".csv", HEADER + b"q,m,a,b\n", ":2: found 4 cells, expected 3, as in the header"),
+        (
+            ".csv",
+            b"question_id;model;answer\nq;m;a\n",
+            ":1: found the columns question_id;model;answer, expected also the column question_id",
+        ),
+        (
+            ".csv",
+            b"question_id,model,answer,model\nq,m,a,n\n",
+            ":1: found the column model twice, expected each column once",
+        ),
+        (
+            ".csv",
+            HEADER + b'q,m,"a" b\n',
+            ":2: found broken CSV (',' expected after '\"'), expected CSV",
+        ),
+        (
+            ".csv",
+            HEADER + b'q,m,a\nr,m,"a\nb\n',
+            ":3: found broken CSV (unexpected end of data), expected CSV",
+        ),
+    )
+
+    @pytest.mark.parametrize(("ending", "content", "expected"), CONTENTS)
     def test_contents(self, tmp_path: Path, ending: str, content: bytes, expected: str) -> None:
         assert refusal(read_answers, text_file(tmp_path, content, ending)) == expected
 
@@ -453,7 +516,7 @@ class TestBadFiles:
             ":7: found the same question_id, model, sample, occasion as on line 5"
         )
 
-    @pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1" + b"x" * 100 + b"PAR1", b"a,b\n1,2\n"])
+    @pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1" + b"x" * 99 + b"PAR1", b"a,b\n1,2"])
     def test_a_parquet_file_that_is_none(self, tmp_path: Path, content: bytes) -> None:
         text = refusal(read_answers, text_file(tmp_path, content, ".parquet"))
         assert text.startswith(": found a broken one (")
@@ -476,7 +539,7 @@ class TestBadFiles:
     @pytest.mark.parametrize("name", ["answers.json", "answers", "answers.jsonl.gz", "a.tsv"])
     def test_an_unknown_ending(self, tmp_path: Path, name: str) -> None:
         (tmp_path / name).write_text(json.dumps(ANSWER))
-        for use in (lambda path: read_answers(path), lambda path: write_rows(path, [ANSWER])):
+        for use in (read_answers, lambda path: write_rows(path, [ANSWER])):
             with pytest.raises(UsageError) as caught:
                 use(tmp_path / name)
             assert str(caught.value) == (
@@ -547,9 +610,7 @@ class TestQuestionsOfAnswers:
 class TestWriting:
     """A file appears as a whole or not at all."""
 
-    def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
-        self, tmp_path: Path
-    ) -> None:
+    def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(self, tmp_path: Path) -> None:
         for ending in FORMATS:
             path = tmp_path / f"old{ending}"
             path.write_text("old")
@@ -588,7 +649,7 @@ class TestWriting:
             raise OSError(28, "No space left on device")
 
         monkeypatch.setitem(tables._WRITERS, ".csv", full)
-        with pytest.raises(UsageError, match=r"a.csv: cannot be written \(no space left on device\)"):
+        with pytest.raises(UsageError, match=r"a.csv: cannot be written \(no space left on dev"):
             write_rows(tmp_path / "a.csv", [ANSWER])
         assert [entry.name for entry in tmp_path.iterdir()] == ["folder.csv"]
 
@@ -600,12 +661,12 @@ class TestWriting:
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.sampled_from(
-    ["", " ", '"', '""', "a,b", "a\nb", "a\r\nb", "\r", "\n", "广告，好", "😀", "=1+1", "null", "{}",
-     "\x00", "\u2028", "\ufeff", "-", "007", "1e5", "'"]
+    ["", " ", '"', '""', "a,b", "a\nb", "a\r\nb", "\r", "\n", "广告，好", "😀", "=1+1", "null",
+     "{}", "\x00", "\u2028", "\ufeff", "-", "007", "1e5", "'"]
 )  # fmt: skip
 ids = texts.filter(bool)
 optional = st.none() | ids
-counts = st.integers(0, 2**63 - 1)
+counts = st.integers(0, 2**31 - 1)
 plain = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | texts
 answers = st.builds(
     Answer,
@@ -618,7 +679,6 @@ answers = st.builds(
     usage=st.none() | st.dictionaries(texts, counts, max_size=2),
     generation=st.none() | st.dictionaries(texts, plain | st.lists(plain, max_size=2), max_size=2),
 )
-scores = st.floats(0, 1)
 common: dict[str, Any] = {
     "question_id": ids,
     "model": ids,
@@ -628,12 +688,15 @@ common: dict[str, Any] = {
     "answer_sample": counts,
     "occasion": texts,
     "evidence": st.lists(texts, max_size=2).map(tuple),
-    "rationale": texts,
+    # A ledger keeps no NUL in the words of a judge.
+    "rationale": texts.map(lambda text: text.replace("\0", "")),
 }
 verdicts = st.one_of(
     st.builds(
-        lambda score, **fields: Verdict(status=Status.SCORED, level=5 * score, score=score, **fields),
-        score=st.integers(0, 5).map(lambda level: level / 5),
+        lambda level, **fields: Verdict(
+            status=Status.SCORED, level=level, score=level / 5, **fields
+        ),
+        level=st.integers(0, 5).map(float) | st.floats(0, 5),
         **common,
     ),
     st.builds(Verdict, status=st.just(Status.NOT_APPLICABLE), **common),
@@ -654,6 +717,11 @@ ratings = st.builds(
     when=optional,
     note=optional,
 )
+
+
+def few(records: st.SearchStrategy[Any], identity: Callable[[Any], object]) -> Any:
+    """One to three records of different identities."""
+    return st.lists(records, min_size=1, max_size=3, unique_by=identity)
 
 
 def through_ledger_and_file(
@@ -679,7 +747,7 @@ class TestRoundTrips:
     """From the ledger to a file and back: the same records, whatever their texts hold."""
 
     @settings(max_examples=40, deadline=None)
-    @given(given=st.lists(answers, min_size=1, max_size=3, unique_by=lambda a: (a.question_id, a.model, a.sample, a.occasion)))
+    @given(given=few(answers, lambda a: (a.question_id, a.model, a.sample, a.occasion)))
     def test_answers(self, ending: str, given: list[Answer]) -> None:
         _, file = through_ledger_and_file(
             lambda ledger: ledger.add_answers(given), answer_rows, read_answers, ending
@@ -692,9 +760,7 @@ class TestRoundTrips:
     def test_questions(
         self, ending: str, question: str, reference: str | None, category: str | None
     ) -> None:
-        asked = Question(
-            question_id="q", question=question, reference=reference, category=category
-        )
+        asked = Question(question_id="q", question=question, reference=reference, category=category)
         answer = Answer(question_id="q", model="m", answer="")
         _, file = through_ledger_and_file(
             lambda ledger: ledger.add_answers([answer], {"q": asked}),
@@ -704,8 +770,8 @@ class TestRoundTrips:
         )
         assert questions_for(file, None) == {"q": asked}
 
-    @settings(max_examples=40, deadline=None)
-    @given(given=st.lists(verdicts, min_size=1, max_size=3, unique_by=lambda v: (v.question_id, v.model, v.answer_sample)))
+    @settings(max_examples=30, deadline=None)
+    @given(given=few(verdicts, lambda v: (v.question_id, v.model, v.answer_sample)))
     def test_verdicts(self, ending: str, given: list[Verdict]) -> None:
         stored = [StoredVerdict(verdict=verdict, call_key=None, parser=0) for verdict in given]
         _, got = through_ledger_and_file(
@@ -714,7 +780,7 @@ class TestRoundTrips:
         assert got == given
 
     @settings(max_examples=40, deadline=None)
-    @given(given=st.lists(ratings, min_size=1, max_size=3, unique_by=lambda r: (r.question_id, r.model, r.sample)))
+    @given(given=few(ratings, lambda r: (r.question_id, r.model, r.sample)))
     def test_ratings(self, ending: str, given: list[Rating]) -> None:
         _, got = through_ledger_and_file(
             lambda ledger: ledger.add_ratings(given), rating_rows, read_ratings, ending
@@ -726,8 +792,6 @@ class TestRoundTrips:
             question_id="q", model="m", criterion="tact", judge="j", ruler="r",
             status=Status.NOT_APPLICABLE,
         )  # fmt: skip
-        from dataclasses import replace
-
         given = [
             replace(base, status=Status.SCORED, sample=0, level=4.0, score=0.8),
             replace(base, status=Status.SCORED, sample=1, level=2.0, score=0.4),

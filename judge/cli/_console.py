@@ -76,17 +76,17 @@ class ScoreDisplay:
             self._task,
             total=run.progress.planned,
             completed=run.progress.settled,
-            state=_state(run, endpoint),
+            state=_state(run, endpoint, self._progress.tasks[self._task].speed),
         )
 
 
-def _state(run: ScoreRun, endpoint: ChatEndpoint | None) -> str:
-    """Rates, tokens, cost and troubles in a few words."""
+def _state(run: ScoreRun, endpoint: ChatEndpoint | None, speed: float | None) -> str:
+    """Rate, tokens, cost and troubles in a few words."""
     if endpoint is None:
         return ""
     progress = run.progress
     tokens = progress.prompt_tokens + progress.completion_tokens
-    parts = [f"{endpoint.limit.in_flight} in flight", f"{tokens:,} tokens"]
+    parts = [f"{speed or 0:.1f}/s", f"{endpoint.limit.in_flight} in flight", f"{tokens:,} tokens"]
     if endpoint.prices is not None:
         parts.append(f"${progress.cost:.2f}")
     if run.unscored:

@@ -67,4 +67,9 @@ def parse_spec(spec: str) -> ModelSpec:
             base_url = base_url.rstrip("/")
             return ModelSpec(identity=f"{base_url}#{model}", model=model, base_url=base_url)
         raise UsageError(f"{spec}: the model is missing; expected http://HOST:PORT/v1#MODEL.")
+    if spec.startswith(("vllm:", "hf:")):
+        raise UsageError(
+            f"{spec}: this version does not start models itself. Serve the model (vllm serve "
+            "MODEL) and name the server: http://HOST:PORT/v1#MODEL."
+        )
     raise UsageError(f"{spec}: not a model SPEC; expected {_FORMS}.")

@@ -86,7 +86,11 @@ class PostgresDatabase:
 
     def _version(self, known: int) -> int:
         """The version of the ledger, 0 if there is none; LedgerError if it is newer than known."""
-        ((there,),) = self.rows("SELECT to_regclass('plumbline_ledger') IS NOT NULL")
+        # Not to_regclass, which can answer from a cache that a wait for the lock did not renew.
+        ((there,),) = self.rows(
+            "SELECT count(*) FROM pg_tables WHERE tablename = 'plumbline_ledger' "
+            "AND schemaname = ANY(current_schemas(false))"
+        )
         version = 0
         if there:
             ((version,),) = self.rows("SELECT coalesce(max(version), 0) FROM plumbline_ledger")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -28,6 +30,7 @@ INTERRUPTED = "interrupted"
 
 _TICK_S = 0.2
 _INTERRUPT_GRACE_S = 10.0
+_AT_ONCE = 2  # interrupts after which calls in flight are not waited for
 
 OnTick = Callable[[ScoreRun, ChatEndpoint | None], None]
 
@@ -154,31 +157,52 @@ async def _run_endpoint(
     endpoint: ChatEndpoint,
     on_tick: OnTick | None,
 ) -> None:
-    """Run the plan; the first interrupt lets calls in flight come back, the second does not."""
+    """Run the plan; an interrupt lets calls in flight come back, a second one does not."""
     units = planned_units(items, task.rubric, task.settings.samples)
     async with endpoint:
         executor: Executor[Unit] = Executor(task.ledger, writer, endpoint, task.outcome.progress)
         ticker = asyncio.create_task(_tick(task.outcome, endpoint, on_tick))
-        loop = asyncio.get_running_loop()
-        running = asyncio.current_task()
-        assert running is not None
-
-        def interrupted() -> None:
-            if task.outcome.progress.stopped:
-                running.cancel()
-            executor.stop(INTERRUPTED, _INTERRUPT_GRACE_S)
-
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, interrupted)
         try:
-            await executor.run(task, units)
+            with _interrupts(executor):
+                await executor.run(task, units)
         finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(number)
             ticker.cancel()
             task.outcome.sent = endpoint.traffic.sent
             if on_tick is not None:
                 on_tick(task.outcome, endpoint)
+
+
+@contextmanager
+def _interrupts(executor: Executor[Unit]) -> Iterator[None]:
+    """Turn SIGINT and SIGTERM into a stop of the run; outside of the main thread, do nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    running = asyncio.current_task()
+    assert running is not None
+    received = 0
+
+    def interrupted() -> None:
+        nonlocal received
+        received += 1
+        executor.stop(INTERRUPTED, _INTERRUPT_GRACE_S)
+        if received >= _AT_ONCE:
+            running.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, interrupted)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if received < _AT_ONCE:
+            raise
+        running.uncancel()
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+        if received:
+            executor.progress.stopped = INTERRUPTED
 
 
 async def _tick(outcome: ScoreRun, endpoint: ChatEndpoint, on_tick: OnTick | None) -> None:

@@ -117,15 +117,15 @@ class ScoringTask:
     ) -> None:
         """Read a call, ask once more if the reply was unusable, and commit the verdicts."""
         calls = [call] if fresh else []
-        parsed = _parse(units[0], call)
-        if parsed.mendable:
+        first = _parse(units[0], call)
+        last, unusable = call, None
+        if first.mendable:
             if calls:
                 await executor.writer.commit(calls=calls)
-            repair = self._repair_request(units[0], request, call, parsed)
-            second, is_fresh = await executor.call_once(repair)
-            calls = [second] if is_fresh else []
-            parsed = _parse(units[0], second, after=parsed)
-        verdicts = [self._verdict(unit, parsed) for unit in units]
+            repair = self._repair_request(units[0], request, call, first)
+            last, is_fresh = await executor.call_once(repair)
+            calls, unusable = [last] if is_fresh else [], first
+        verdicts = [self._verdict(unit, _parse(unit, last, after=unusable)) for unit in units]
         await executor.writer.commit(
             calls=calls,
             verdicts=[self._stored(verdict, request.key, call.generation) for verdict in verdicts],

@@ -1,0 +1,60 @@
+"""The documentation says what is: its commands run, its links lead somewhere."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tests.chat_server import Behaviour, ChatServer
+from tests.support import judge_command
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def test_the_readme_commands_run_on_the_readme_answers(tmp_path: Path) -> None:
+    readme = ROOT / "README.md"
+    (answer,) = blocks(readme, "json")
+    (tmp_path / "answers.jsonl").write_text(answer)
+    commands = [
+        line.split("#")[0].strip()
+        for block in blocks(readme, "sh")
+        for line in block.splitlines()
+        if line.startswith("judge ")
+    ]
+    assert len(commands) >= 4
+    with ChatServer(Behaviour()) as server:
+        for command in commands:
+            words = shlex.split(command.replace("SPEC", server.spec()))[1:]
+            done = judge_command(*words, cwd=tmp_path)
+            assert done.returncode == 0, f"{command}\n{done.stderr}"
+    assert (tmp_path / "my-report" / "report.html").exists()
+    assert len((tmp_path / "verdicts.jsonl").read_text().splitlines()) == 8
+
+
+def test_make_targets_of_the_readme_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for block in blocks(ROOT / "README.md", "sh"):
+        for target in re.findall(r"^make ([a-z-]+)", block, re.MULTILINE):
+            assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), f"{page}: {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_json_examples_are_json(page: Path) -> None:
+    for block in blocks(page, "json"):
+        json.loads(block)
