@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -602,6 +603,21 @@ class LedgerContract:
         fill(ledger)
         ((stored,),) = place.sql("SELECT answer_hash FROM answers")
         assert bytes(stored) == text_hash(ANSWER.answer)
+
+    @pytest.mark.parametrize("number", [0, 1, 2])
+    def test_the_queries_of_the_documentation_run(
+        self, place: Place, ledger: Ledger, number: int
+    ) -> None:
+        fill(ledger)
+        queries = documented("sql")
+        assert len(queries) == 3
+        assert len(place.sql(queries[number])) == 1
+
+
+def documented(language: str) -> list[str]:
+    """The examples in a language on the ledger's page."""
+    page = (ROOT / "docs" / "ledger.md").read_text("utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
 
 
 class ClaimMachine(RuleBasedStateMachine):

@@ -32,6 +32,7 @@ from tests.ledger_contract import (  # noqa: E402
     K2,
     LedgerContract,
     Place,
+    documented,
     fill,
     line,
     worker,
@@ -370,6 +371,18 @@ class TestUrls:
             assert ledger.url == url
             ledger.close()
         assert {path.name for path in tmp_path.iterdir()} == {"a.db", "b.db"}
+
+
+def test_the_python_of_the_documentation_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ledger = open_ledger("sqlite:///plumbline.db")
+    fill(ledger)
+    ledger.close()
+    (example,) = documented("python")
+    exec(example, {})
+    assert capsys.readouterr().out.startswith("http://host/v1#m {")
 
 
 class TestOwners:

@@ -14,12 +14,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from threading import Thread
+from threading import Barrier, Thread
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
+from judge.canonical import digest
 from judge.errors import LedgerError, UsageError
 from judge.ledger import Ledger, open_ledger
 from judge.ledger._database import migrations
@@ -30,6 +31,9 @@ from tests.ledger_contract import (  # noqa: E402
     ANSWER,
     APPEND_ONLY,
     K1,
+    QUESTION,
+    RATING,
+    RUN,
     LedgerContract,
     Place,
     fill,
@@ -279,23 +283,26 @@ class TestConcurrency:
                 assert process.stdout is not None
                 assert process.stdout.readline() == "0\n", "finished, not granted"
 
-    def test_appends_of_the_same_verdicts_in_another_order_do_not_block_each_other(
-        self, place: Place, ledger: Ledger
+    @pytest.mark.parametrize("what", ["append", "verdicts", "answers", "ratings", "runs"])
+    def test_the_same_rows_in_another_order_do_not_end_in_a_deadlock(
+        self, place: Place, ledger: Ledger, what: str
     ) -> None:
-        verdicts = [make_verdict(K1, question_id=f"q{number}") for number in range(200)]
+        ledger.add_answers([ANSWER])
         other = open_ledger(place.url)
         problems: list[Exception] = []
+        together = Barrier(2)
 
-        def work(on: Ledger, rows: list[Any]) -> None:
-            try:
-                for _ in range(10):
-                    on.append(verdicts=rows)
-            except Exception as error:
-                problems.append(error)
+        def work(on: Ledger, name: str, step: int) -> None:
+            for occasion in range(8):
+                together.wait()
+                try:
+                    store(on, what, str(occasion), name, step)
+                except Exception as error:
+                    problems.append(error)
 
         threads = [
-            Thread(target=work, args=(ledger, verdicts)),
-            Thread(target=work, args=(other, verdicts[::-1])),
+            Thread(target=work, args=(ledger, "one", 1)),
+            Thread(target=work, args=(other, "two", -1)),
         ]
         for thread in threads:
             thread.start()
@@ -303,7 +310,30 @@ class TestConcurrency:
             thread.join()
         other.close()
         assert problems == []
-        assert len(ledger.verdicts()) == 200
+
+
+def store(ledger: Ledger, what: str, occasion: str, name: str, step: int) -> None:
+    """Store 150 rows that others store as well, forwards or backwards."""
+    names = [f"q{number}" for number in range(150)][::step]
+    match what:
+        case "append":
+            ledger.append(
+                calls=[make_call(digest([occasion, q])) for q in names],
+                verdicts=[make_verdict(K1, question_id=q, occasion=occasion) for q in names],
+            )
+        case "verdicts":
+            ledger.add_verdicts(
+                [make_verdict(None, question_id=q, occasion=occasion) for q in names]
+            )
+        case "answers":
+            ledger.add_answers([replace(ANSWER, question_id=q, occasion=occasion) for q in names])
+        case "ratings":
+            ledger.add_ratings([replace(RATING, question_id=q, rater=occasion) for q in names])
+        case "runs":
+            (stored,) = ledger.answers()
+            questions = [replace(QUESTION, question=f"{occasion} {q}") for q in names]
+            answers = [(stored.answer_id, question) for question in questions]
+            ledger.add_run(replace(RUN, run=f"{name} {occasion}"), answers)
 
 
 def wait_for_lock(place: Place) -> None:

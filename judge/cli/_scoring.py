@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from judge.cli import _reporting
+from judge.cli._answers import GivenAnswers, items_of_ledger, read_given
 from judge.cli._console import ScoreDisplay, print_json, say
 from judge.endpoint import (
     Budget,
@@ -22,10 +23,9 @@ from judge.endpoint import (
     RetryPolicy,
     parse_spec,
 )
-from judge.errors import ExitCode, Incomplete, InputError, UsageError
+from judge.errors import ExitCode, Incomplete, UsageError
 from judge.ledger import Ledger, open_ledger
-from judge.questions import QuestionSet, load_questions
-from judge.records import Question, Reason
+from judge.records import Reason
 from judge.resources import shipped
 from judge.rubric import Rubric, load_rubric
 from judge.scoring import (
@@ -34,11 +34,9 @@ from judge.scoring import (
     ScoreRun,
     ScoreSettings,
     Workload,
-    item_of,
     workload,
 )
 from judge.scoring import score as run_score
-from judge.tables import questions_for, read_answers
 from judge.weights import load_profile
 
 
@@ -71,9 +69,10 @@ class ScoreOptions:
 def score(options: ScoreOptions, *, ledger_url: str, dry_run: bool, as_json: bool) -> None:
     """Score answers, print what came out, and end with the exit code that says how it went."""
     job = _prepare(options)
+    given = _given(options)
     ledger = open_ledger(ledger_url)
     try:
-        items = _items(options, ledger, store=not dry_run)
+        items = _items(options, given, ledger, store=not dry_run)
         if dry_run:
             _show_workload(
                 workload(ledger, items, job.rubric, job.spec, job.settings), job, as_json
@@ -95,9 +94,10 @@ def demo(options: ScoreOptions, *, ledger_url: str, out: Path, as_json: bool) ->
         options, judge=auto_judge(options.judge), answers=shipped("demo/answers.jsonl")
     )
     job = _prepare(options)
+    given = _given(options)
     ledger = open_ledger(ledger_url)
     try:
-        outcome = _run(options, job, ledger, _items(options, ledger, store=True))
+        outcome = _run(options, job, ledger, _items(options, given, ledger, store=True))
         _reporting.show_overall(ledger, outcome.run, options.weights, options.stage)
         written = _reporting.write(
             ledger, outcome.run, options.weights, options.stage, out, demo=True
@@ -208,60 +208,20 @@ def _reason(name: str) -> Reason:
         raise UsageError(f"--retry-unscored {name}: expected one of {names}.") from None
 
 
-def _items(options: ScoreOptions, ledger: Ledger, *, store: bool) -> list[Item]:
-    """The answers to score: of a file (imported on the way), or what the ledger holds."""
-    if options.answers is not None:
-        items = _items_of_file(options.answers, options.questions, ledger if store else None)
-    else:
-        items = _items_of_ledger(options, ledger)
-    if options.models is not None:
-        known = {item.answer.model for item in items}
-        for model in options.models:
-            if model not in known:
-                raise UsageError(
-                    f"--models {model}: no answers of that model; there are "
-                    f"{', '.join(sorted(known)) or 'none'}."
-                )
-        items = [item for item in items if item.answer.model in options.models]
-    return items
+def _given(options: ScoreOptions) -> GivenAnswers | None:
+    """The answers of the file, read and checked before anything is opened or created."""
+    if options.answers is None:
+        return None
+    return read_given(options.answers, options.questions, options.models)
 
 
-def _items_of_file(path: Path, questions: str, ledger: Ledger | None) -> list[Item]:
-    file = read_answers(path)
-    resolved = questions_for(file, load_questions(questions))
-    ids = [0] * len(file.answers) if ledger is None else ledger.add_answers(file.answers, resolved)
-    return [
-        item_of(answer_id, answer, resolved[answer.question_id])
-        for answer_id, answer in zip(ids, file.answers, strict=True)
-    ]
-
-
-def _items_of_ledger(options: ScoreOptions, ledger: Ledger) -> list[Item]:
-    stored = ledger.answers(models=options.models)
-    if not stored:
-        raise UsageError(
-            f"{ledger.url} holds no answers"
-            + (f" of {', '.join(options.models)}" if options.models else "")
-            + ". Import some (judge import answers FILE) or give --answers FILE."
-        )
-    missing = [row.answer for row in stored if row.question is None]
-    known = _by_id(load_questions(options.questions)) if missing else {}
-    items = []
-    for row in stored:
-        question = row.question or known.get(row.answer.question_id)
-        if question is None:
-            raise InputError(
-                path=options.questions,
-                found=f"no question {row.answer.question_id}",
-                expected="the question of every answer in the ledger",
-                remedy="Name the right set with --questions",
-            )
-        items.append(item_of(row.answer_id, row.answer, question))
-    return items
-
-
-def _by_id(questions: QuestionSet) -> dict[str, Question]:
-    return {question.question_id: question for question in questions}
+def _items(
+    options: ScoreOptions, given: GivenAnswers | None, ledger: Ledger, *, store: bool
+) -> list[Item]:
+    """The answers to score: those of the file, or what the ledger holds."""
+    if given is None:
+        return items_of_ledger(ledger, options.questions, options.models)
+    return given.items(ledger if store else None)
 
 
 def _run(options: ScoreOptions, job: _Job, ledger: Ledger, items: Sequence[Item]) -> ScoreRun:

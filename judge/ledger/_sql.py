@@ -160,7 +160,7 @@ class SqlLedger:
         call_rows = sorted(map(_compressed, calls), key=lambda row: row[:2])
         verdict_rows = _dated(map(_rows.verdict_row, verdicts))
         if self._db.concurrent_writers:
-            sorted(verdict_rows,key=lambda row: repr(row[: len(_rows.VERDICT_IDENTITY)]))
+            verdict_rows.sort(key=lambda row: repr(row[: len(_rows.VERDICT_IDENTITY)]))
         with self._db.transaction():
             self._insert("calls", _rows.CALL_COLUMNS, call_rows)
             self._insert("attempts", _rows.ATTEMPT_COLUMNS, map(_rows.attempt_row, attempts))
