@@ -84,7 +84,7 @@ def score(options: ScoreOptions, *, ledger_url: str, dry_run: bool, as_json: boo
         ledger.close()
     if as_json:
         print_json({"run": run_object(outcome, job)})
-    say(f"Report: judge report --ledger {ledger_url}")
+    say(f"Report: judge report --ledger {ledger.url}")
     _end(outcome, options)
 
 

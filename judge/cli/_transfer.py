@@ -44,7 +44,7 @@ def import_file(kind: str, path: Path, *, ledger_url: str, as_json: bool) -> Non
         ledger.close()
     if as_json:
         print_json({"import": {"kind": kind, "rows": count, "file": _shown(path)}})
-    say(f"Imported {count} {kind} from {path} into {ledger_url}.")
+    say(f"Imported {count} {kind} from {path} into {ledger.url}.")
 
 
 def _shown(path: Path) -> str:
