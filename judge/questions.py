@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from judge.canonical import digest
 from judge.checks import Check
 from judge.documents import Document, load_document
 from judge.records import Question, RequiredFact
@@ -106,6 +107,11 @@ def question_from_dict(entry: dict[str, Any]) -> Question:
             for check in entry.get("checks") or ()
         ),
     )
+
+
+def question_hash(question: Question) -> bytes:
+    """The hash under which a ledger keeps a question, with all that belongs to it."""
+    return digest(["question", question_to_dict(question)])
 
 
 def question_to_dict(question: Question) -> dict[str, Any]:

@@ -82,7 +82,8 @@ class Verdict:
     """One judgment of one answer on one criterion, by one judge, under one ruler.
 
     ``sample`` is the judge's sample index; ``answer_sample`` says which answer of the model was
-    judged and ``answer_hash`` binds its text (None for verdicts imported without answers).
+    judged. ``answer_hash`` and ``question_hash`` bind the answer's text and the question as it was
+    put (None for verdicts imported without them).
     ``level`` lies on ``scale_min``..``scale_max``; ``score`` is the level's score in [0, 1]; both
     are None unless ``status`` is scored. ``detail`` says in words what was wrong with a reply.
     """
@@ -95,6 +96,7 @@ class Verdict:
     status: Status
     answer_sample: int = 0
     answer_hash: bytes | None = None
+    question_hash: bytes | None = None
     sample: int = 0
     occasion: str = ""
     reason: Reason | None = None

@@ -49,7 +49,7 @@ class _Unusable(Exception):
 
     def __init__(self, reason: Reason, detail: str) -> None:
         self.reason = reason
-        self.detail = detail
+        self.detail = _storable(detail)
 
 
 def parse_reply(reply: Reply, criterion: Criterion, answer: str) -> Parsed:
@@ -172,7 +172,7 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(value) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise _Unusable(Reason.INVALID, f"the key {_storable(twice[:40])} stands there twice")
+        raise _Unusable(Reason.INVALID, f"the key {twice[:40]} stands there twice")
     return value
 
 

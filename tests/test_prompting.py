@@ -420,7 +420,7 @@ class TestRulers:
         ("how JSON is asked for", {"capabilities": Capabilities(output_mode=OutputMode.TEXT)}),
         (
             "a parameter that the judge refuses",
-            {"capabilities": Capabilities(refused=frozenset({"temperature"}))},
+            {"capabilities": Capabilities(refused=frozenset({"max_tokens"}))},
         ),
     )
 

@@ -16,6 +16,7 @@ from judge.endpoint import RetryPolicy
 from judge.errors import EndpointError
 from judge.ledger import Call, Ledger
 from judge.records import Answer, Question, Reason
+from judge.report import build_report
 from judge.rubric import Level
 from judge.scoring import ScoreSettings
 from tests.chat_server import Behaviour, ChatServer, expected_level
@@ -260,7 +261,9 @@ def test_a_new_parser_reads_stored_calls_again_and_sends_nothing(
         ledger = ledger_at(tmp_path)
         items = stored_items(ledger, answers(10))
         before = run(ledger, items, rubric(), server.spec())
-        monkeypatch.setattr(judge.scoring._task, "PARSER_VERSION", judge.scoring._task.PARSER_VERSION + 1)
+        monkeypatch.setattr(
+            judge.scoring._task, "PARSER_VERSION", judge.scoring._task.PARSER_VERSION + 1
+        )
         after = run(ledger, items, rubric(), server.spec())
     assert after.sent == 0
     assert (after.scored, after.unscored) == (before.scored, before.unscored)
@@ -347,7 +350,7 @@ def test_samples_are_separate_calls_of_one_ruler(tmp_path: Path) -> None:
     [
         (Behaviour(json_schema_support=False), "json_object", []),
         (Behaviour(json_schema_support=False, json_object_support=False), "text", []),
-        (Behaviour(reject_parameters=["temperature"]), "json_schema", ["temperature"]),
+        (Behaviour(reject_parameters=["temperature"]), "json_schema", ["temperature=0.7"]),
         (Behaviour(reject_parameters=["max_tokens"]), "json_schema", ["max_tokens"]),
     ],
 )
@@ -383,3 +386,25 @@ def test_the_model_under_test_is_never_named_to_the_judge(tmp_path: Path) -> Non
         sent = json.dumps(server.log())
     assert "secret-model-7b" not in sent
     assert "What is 0 + 1?" in sent
+
+
+def test_a_reworded_question_is_judged_anew_and_going_back_is_free(tmp_path: Path) -> None:
+    ((answer, question),) = answers(1)
+    reworded = replace(question, question="What is the sum of 0 and 1?")
+    filed = replace(question, category="math")
+    with ChatServer(Behaviour()) as server:
+        ledger = ledger_at(tmp_path)
+        runs = [
+            run(ledger, stored_items(ledger, [(answer, put)]), rubric(), server.spec())
+            for put in (question, reworded, question, filed)
+        ]
+    assert [outcome.sent for outcome in runs] == [2, 2, 0, 0], "a category reaches no judge"
+    assert [outcome.scored for outcome in runs] == [2, 2, 2, 2]
+    levels = []
+    for outcome in runs:
+        report = build_report(ledger, outcome.run, "equal", None)
+        (shown,) = report["questions"]
+        levels.append([verdict["levels"] for verdict in shown["answers"][0]["verdicts"]])
+        assert report["run"]["open"] == 0
+    assert levels[0] == levels[2] == levels[3]
+    assert len(ledger.verdicts()) == 6

@@ -144,6 +144,18 @@ class TestReading:
         assert {v.ruler for v in got} == {"unspecified/j"}
         assert {type(v.level) for v in got} == {float, type(None)}
 
+    @pytest.mark.parametrize(
+        ("low", "high", "level", "score"),
+        [(1, 5, 1, 0), (1, 5, 2, 0.25), (1, 5, 5, 1), (-2, 2, 1, 0.75), (0, 1, 0.5, 0.5)],
+    )
+    def test_a_score_is_the_position_on_its_scale(
+        self, tmp_path: Path, low: float, high: float, level: float, score: float
+    ) -> None:
+        row = VERDICT | {"score": level, "scale_min": low, "scale_max": high}
+        (verdict,) = read_verdicts(table(tmp_path, [row]))
+        assert (verdict.level, verdict.score) == (level, score)
+        assert (verdict.scale_min, verdict.scale_max) == (low, high)
+
     @pytest.mark.parametrize("ending", FORMATS)
     def test_ratings(self, tmp_path: Path, ending: str) -> None:
         rows = [RATING, RATING | {"rater": "bob", "rating": 2.5, "when": "2024", "note": "!"}]

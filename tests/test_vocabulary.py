@@ -169,6 +169,11 @@ class TestRubric:
         rubric = load_rubric(written(tmp_path, changed(text, "level: 5", "level: 1")))
         assert [(step.level, step.score) for step in rubric["tone"].levels] == [(1, 0.2), (4, 0.8)]
 
+    def test_levels_may_share_a_score(self, tmp_path: Path) -> None:
+        text = changed(RUBRIC, "description: kind", "description: kind\n        score: 0")
+        rubric = load_rubric(written(tmp_path, text))
+        assert [step.score for step in rubric["tone"].levels] == [0, 0]
+
     def test_applies_to(self, tmp_path: Path) -> None:
         text = changed(RUBRIC, "priority: P1\n", "priority: P1\n    except_categories: [no]\n")
         text = changed(text, "priority: P2\n", "priority: P2\n    categories: [on, no]\n")

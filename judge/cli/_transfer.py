@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from judge.cli._console import print_json, say
 from judge.ledger import Ledger, StoredVerdict, open_ledger
@@ -21,6 +21,9 @@ from judge.tables import (
     read_verdicts,
     write_rows,
 )
+
+if TYPE_CHECKING:
+    import polars as pl
 
 IMPORT_PARSER = 0
 """Parser version of verdicts that were not read from a call of ours."""
@@ -147,9 +150,17 @@ def verdict_rows(ledger: Ledger) -> list[Row]:
     ]
 
 
+def _of_last_question(verdicts: pl.DataFrame) -> pl.DataFrame:
+    """Where a question was put in several wordings, the verdicts on the wording judged last."""
+    import polars as pl
+
+    last = pl.col("question_hash").last().over([*_VERDICT_IDENTITY, "sample"])
+    return verdicts.filter(pl.col("question_hash").eq_missing(last))
+
+
 def _grouped(ledger: Ledger) -> Iterator[tuple[tuple[Any, ...], list[Row]]]:
     groups: dict[tuple[Any, ...], list[Row]] = {}
-    for row in ledger.verdicts().iter_rows(named=True):
+    for row in _of_last_question(ledger.verdicts()).iter_rows(named=True):
         groups.setdefault(tuple(row[name] for name in _VERDICT_IDENTITY), []).append(row)
     yield from groups.items()
 
@@ -187,7 +198,7 @@ def score_rows(ledger: Ledger) -> list[Row]:
     from judge.aggregation import answer_scores
 
     rows: list[Row] = []
-    frame = ledger.verdicts()
+    frame = _of_last_question(ledger.verdicts())
     for (_, occasion, _), part in frame.group_by(
         ["ruler", "occasion", "judge"], maintain_order=True
     ):

@@ -3,6 +3,7 @@
 from judge.endpoint._client import ChatEndpoint, Completion, RetryPolicy
 from judge.endpoint._faults import (
     BudgetSpent,
+    Halted,
     RejectedRequest,
     StillFailing,
     TransientFault,
@@ -21,6 +22,7 @@ __all__ = [
     "ChatEndpoint",
     "Completion",
     "Decoding",
+    "Halted",
     "ModelSpec",
     "OutputMode",
     "Prices",

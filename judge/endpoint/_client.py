@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from judge.endpoint._faults import (
+    Halted,
     RejectedRequest,
     StillFailing,
     TransientFault,
@@ -18,7 +20,7 @@ from judge.endpoint._faults import (
 )
 from judge.endpoint._limits import AdaptiveLimit, Budget, Prices, RateLimits, estimated_tokens
 from judge.endpoint._reply import Usage, final_error_code, read_reply, read_usage
-from judge.endpoint._spec import ModelSpec
+from judge.endpoint._spec import OPENAI_URL, ModelSpec
 
 if TYPE_CHECKING:
     import httpx2
@@ -88,7 +90,10 @@ class ChatEndpoint:
         self.limit = AdaptiveLimit(concurrency)
         self.traffic = Traffic()
         self.prices = prices
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
+        self.dormant = 0
+        """Requests that wait (for a slot, a limit, the budget, a next try): not on the wire."""
+        self._halted = False
         self._retry = retry or RetryPolicy()
         self._rates = rates
         self._budget = budget
@@ -109,14 +114,33 @@ class ChatEndpoint:
             api_key=self.spec.api_key(),
             base_url=self.spec.base_url,
             max_retries=0,
-            timeout=self._timeout_s,
-            http_client=openai.DefaultAioHttpClient(limits=limits, timeout=self._timeout_s),
+            timeout=self.timeout_s,
+            http_client=openai.DefaultAioHttpClient(limits=limits, timeout=self.timeout_s),
         )
+        if self.spec.base_url != OPENAI_URL:
+            # The SDK reads both from the environment; they are nobody else's business.
+            self._client.organization = self._client.project = None
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         """Close the connection pool."""
         await self._client.close()
+
+    def halt(self) -> None:
+        """Send nothing new from now on; what is on the wire may come back."""
+        self._halted = True
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        self.dormant += 1
+        try:
+            yield
+        finally:
+            self.dormant -= 1
+
+    async def _sleep(self, seconds: float) -> None:
+        with self._waiting():
+            await asyncio.sleep(seconds)
 
     async def complete(
         self, body: bytes, max_tokens: int, on_fault: OnFault | None = None
@@ -124,11 +148,12 @@ class ChatEndpoint:
         """Send a request body (JSON) until it is answered; ``on_fault`` hears of failed tries.
 
         Raises StillFailing (leave the unit open), RejectedRequest (likewise, at once),
-        UnsupportedParameter, BudgetSpent, or EndpointError (stop the run).
+        UnsupportedParameter, BudgetSpent, Halted, or EndpointError (stop the run).
         """
         reserved = self._worst_case(body, max_tokens)
         if self._budget is not None:
-            await self._budget.reserve(reserved)
+            with self._waiting():
+                await self._budget.reserve(reserved)
         completion: Completion | None = None
         try:
             completion = await self._try_until_answered(body, max_tokens, on_fault)
@@ -167,6 +192,7 @@ class ChatEndpoint:
             retry=retry_if_exception_type(TransientFault),
             stop=stop_after_attempt(self._retry.max_attempts),
             wait=self._wait,
+            sleep=self._sleep,
             reraise=True,
         )
         try:
@@ -189,16 +215,23 @@ class ChatEndpoint:
     ) -> Completion:
         """One try in one slot; the slot is free again before any back-off."""
         if self._rates is not None:
-            await self._rates.acquire(estimated_tokens(body) + max_tokens)
+            with self._waiting():
+                await self._rates.acquire(estimated_tokens(body) + max_tokens)
         started = time.monotonic()
+        self.dormant += 1
+        acquired = False
         try:
             async with self.limit.slot():
+                self.dormant -= 1
+                acquired = True
+                if self._halted:
+                    raise Halted
                 started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
                 started = time.monotonic()
                 self.traffic.sent += 1
                 status_code, received = await self._send(body)
                 if status_code == 200:
-                    read_reply(status_code, received)
+                    await self._require_reply(received)
         except TransientFault as fault:
             self.traffic.faults += 1
             self.traffic.last_fault = str(fault)
@@ -208,17 +241,33 @@ class ChatEndpoint:
         except (RejectedRequest, UnsupportedParameter):
             self.traffic.rejected += 1
             raise
+        finally:
+            if not acquired:
+                self.dormant -= 1
         self.traffic.succeeded += 1
         usage = read_usage(received) if status_code == 200 else Usage(None, None, None)
         return Completion(
             status_code=status_code,
             body=received,
             usage=usage,
-            cost=self._cost(usage),
+            cost=self.cost(usage),
             latency_s=time.monotonic() - started,
             attempts=number,
             started_at=started_at,
         )
+
+    async def _require_reply(self, received: bytes) -> None:
+        """Raise TransientFault for a 200 that is no chat completion; what it took is booked."""
+        try:
+            read_reply(200, received)
+        except TransientFault as fault:
+            try:
+                fault.usage = read_usage(received)
+            except TransientFault:
+                raise fault from None
+            if self._budget is not None:
+                await self._budget.book(self._booked(fault.usage, self.cost(fault.usage), 0.0))
+            raise
 
     async def _send(self, body: bytes) -> tuple[int, bytes]:
         """Status and body of a response that ends its unit; everything else is raised, sorted."""
@@ -227,7 +276,7 @@ class ChatEndpoint:
 
         try:
             # The SDK's time limit is per read; a server that drips bytes would never exceed it.
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self.timeout_s):
                 response: httpx2.Response = await self._client.post(
                     "/chat/completions",
                     cast_to=httpx2.Response,
@@ -244,7 +293,8 @@ class ChatEndpoint:
                     return error.status_code, error.response.content
             raise fault_of(error, self.spec.identity) from error
 
-    def _cost(self, usage: Usage) -> float | None:
+    def cost(self, usage: Usage) -> float | None:
+        """USD of a usage; None if there are no prices or the server did not count."""
         if self.prices is None or usage.prompt_tokens is None or usage.completion_tokens is None:
             return None
         return self.prices.cost(
@@ -252,8 +302,8 @@ class ChatEndpoint:
         )
 
     def _worst_case(self, body: bytes, max_tokens: int) -> float:
-        """What one request can cost at most, in the budget's unit."""
-        prompt = estimated_tokens(body)
+        """What one request can cost at most, in the budget's unit; a byte is at most a token."""
+        prompt = len(body)
         if self._budget_unit == "tokens":
             return float(prompt + max_tokens)
         assert self.prices is not None
@@ -263,9 +313,11 @@ class ChatEndpoint:
         """What a request cost in the budget's unit; the worst case where the server did not say."""
         if completion is None or completion.status_code != 200:
             return 0.0
-        usage = completion.usage
+        return self._booked(completion.usage, completion.cost, reserved)
+
+    def _booked(self, usage: Usage, cost: float | None, unknown: float) -> float:
         if usage.prompt_tokens is None or usage.completion_tokens is None:
-            return reserved
+            return unknown
         if self._budget_unit == "tokens":
             return float(usage.prompt_tokens + usage.completion_tokens)
-        return completion.cost if completion.cost is not None else reserved
+        return unknown if cost is None else cost

@@ -17,6 +17,8 @@ from judge.errors import EndpointError
 if TYPE_CHECKING:
     import openai
 
+    from judge.endpoint._reply import Usage
+
 _QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
 
 NEGOTIABLE = frozenset(
@@ -29,7 +31,8 @@ class TransientFault(Exception):
     """A try that failed for reasons that may pass.
 
     ``kind`` is one of rate_limited, overloaded, server_error, timeout, connection, conflict,
-    malformed; ``retry_after`` is in seconds.
+    malformed; ``retry_after`` is in seconds. ``usage`` is what a server counted for a reply that
+    could not be used all the same.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class TransientFault(Exception):
         status_code: int | None = None,
         retry_after: float | None = None,
     ) -> None:
+        self.usage: Usage | None = None
         self.kind = kind
         self.detail = detail
         self.status_code = status_code
@@ -76,6 +80,10 @@ class UnsupportedParameter(Exception):
         self.parameter = parameter
         self.detail = detail
         super().__init__(detail)
+
+
+class Halted(Exception):
+    """The run has stopped: nothing new is sent, and this was not."""
 
 
 class BudgetSpent(Exception):

@@ -16,12 +16,15 @@ from judge.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from aiolimiter import AsyncLimiter
+
 _CUT = 0.7
 _COOLDOWN_S = 1.0
 _TOLERATED_SHARE = 0.08
 _SHARE_MEMORY = 32
 _LONGEST_PAUSE_S = 60.0
 _BYTES_PER_TOKEN = 3
+_FIVE_SECONDS = 13  # a minute and the first burst, in units of five seconds
 
 
 class AdaptiveLimit:
@@ -125,18 +128,32 @@ class RateLimits:
     """Limits per minute that a provider sets: requests, and tokens (prompt plus reply)."""
 
     def __init__(self, *, requests: int | None = None, tokens: int | None = None) -> None:
-        from aiolimiter import AsyncLimiter
-
-        # Five-second windows: a minute's whole allowance at once would itself be throttled.
-        self._requests = AsyncLimiter(max(requests / 12, 1.0), 5.0) if requests else None
-        self._tokens = AsyncLimiter(float(tokens), 60.0) if tokens else None
+        self._requests = None if requests is None else _per_minute(requests)
+        self._tokens = None if tokens is None else _per_minute(tokens)
 
     async def acquire(self, tokens: int) -> None:
-        """Wait until one request of so many tokens fits; a larger one waits for a full minute."""
+        """Wait until one request of so many tokens fits, a large one piece by piece."""
         if self._requests is not None:
             await self._requests.acquire()
         if self._tokens is not None:
-            await self._tokens.acquire(min(tokens, self._tokens.max_rate))
+            left = float(tokens)
+            while left > 0:
+                piece = min(left, self._tokens.max_rate)
+                await self._tokens.acquire(piece)
+                left -= piece
+
+
+def _per_minute(limit: int) -> AsyncLimiter:
+    """A limiter that lets through at most ``limit`` in any minute, its first burst included.
+
+    A leaky bucket of capacity c that drains r a second passes c + 60 r in a minute; c is a
+    thirteenth of the limit (five seconds' worth), or one where the limit is small.
+    """
+    from aiolimiter import AsyncLimiter
+
+    if limit >= _FIVE_SECONDS:
+        return AsyncLimiter(limit / _FIVE_SECONDS, 5.0)
+    return AsyncLimiter(1.0, 60.0 / max(limit - 1, 1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,7 +187,8 @@ class Prices:
 class Budget:
     """A cap in tokens or USD: reserved at the worst case before a request, settled after it.
 
-    Because the worst case is reserved, the cap holds whatever the replies cost.
+    Because the worst case is reserved, the cap holds whatever replies cost. What a server bills
+    for tries that never came back (time-outs, resets) it does not tell, and nobody can count.
     """
 
     def __init__(self, cap: float) -> None:
@@ -210,6 +228,11 @@ class Budget:
                 await self._changed.wait()
             self._reserved += amount
             self._under_way += 1
+
+    async def book(self, spent: float) -> None:
+        """Book what was spent beside any reservation: a reply that could not be used."""
+        async with self._changed:
+            self.spent += spent
 
     async def settle(self, reserved: float, spent: float) -> None:
         """Give a reservation back and book what was really spent."""

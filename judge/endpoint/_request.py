@@ -39,15 +39,19 @@ class Capabilities:
     output_mode: OutputMode = OutputMode.JSON_SCHEMA
     refused: frozenset[str] = frozenset()
 
-    def without(self, parameter: str | None) -> Capabilities | None:
+    def without(self, parameter: str | None, decoding: Decoding) -> Capabilities | None:
         """The next thing to try after the endpoint refused a parameter (None: did not say which).
 
-        None if nothing is left to give up.
+        A decoding parameter is refused at the value that was sent. None if nothing is left to
+        give up.
         """
-        if parameter in _OPTIONAL or parameter in ("max_tokens", "max_completion_tokens"):
-            if parameter in self.refused:
+        if parameter is not None and parameter != "response_format":
+            entry = parameter
+            if parameter in _OPTIONAL:
+                entry = f"{parameter}={getattr(decoding, parameter)}"
+            if entry in self.refused:
                 return None
-            return replace(self, refused=self.refused | {parameter})
+            return replace(self, refused=self.refused | {entry})
         step = _LADDER.index(self.output_mode) + 1
         if step == len(_LADDER):
             return None
@@ -83,7 +87,7 @@ def request_body(
     }
     for name in _OPTIONAL:
         value = getattr(decoding, name)
-        if value is not None and name not in capabilities.refused:
+        if value is not None and f"{name}={value}" not in capabilities.refused:
             body[name] = value
     if schema is not None and capabilities.output_mode is OutputMode.JSON_SCHEMA:
         body["response_format"] = {

@@ -53,7 +53,7 @@ def parse_spec(spec: str) -> ModelSpec:
     if spec == "offline":
         return ModelSpec(identity="offline", model="offline", base_url=None)
     if spec.startswith("openai:") and len(spec) > len("openai:"):
-        base_url = (os.environ.get("OPENAI_BASE_URL") or OPENAI_URL).rstrip("/")
+        base_url = _without_secrets(os.environ.get("OPENAI_BASE_URL") or OPENAI_URL)
         identity = spec if base_url == OPENAI_URL else f"{spec}@{base_url}"
         return ModelSpec(
             identity=identity,
@@ -64,7 +64,7 @@ def parse_spec(spec: str) -> ModelSpec:
     if spec.startswith(("http://", "https://")):
         base_url, _, model = spec.partition("#")
         if model and urlsplit(base_url).hostname:
-            base_url = base_url.rstrip("/")
+            base_url = _without_secrets(base_url)
             return ModelSpec(identity=f"{base_url}#{model}", model=model, base_url=base_url)
         raise UsageError(f"{spec}: the model is missing; expected http://HOST:PORT/v1#MODEL.")
     if spec.startswith(("vllm:", "hf:")):
@@ -73,3 +73,18 @@ def parse_spec(spec: str) -> ModelSpec:
             "MODEL) and name the server: http://HOST:PORT/v1#MODEL."
         )
     raise UsageError(f"{spec}: not a model SPEC; expected {_FORMS}.")
+
+
+def _without_secrets(base_url: str) -> str:
+    """A base URL in its plain form. Raises UsageError for one with credentials or a query.
+
+    The URL is part of the judge's name, which ledgers, reports and exports show.
+    """
+    parts = urlsplit(base_url)
+    if parts.username or parts.password or parts.query:
+        raise UsageError(
+            f"{parts.scheme}://{parts.hostname}/...: a server's URL is shown in reports and "
+            "cannot hold credentials or a query. Put the key into PLUMBLINE_API_KEY (or "
+            "OPENAI_API_KEY for openai: models)."
+        )
+    return base_url.rstrip("/")

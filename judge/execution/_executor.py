@@ -8,7 +8,7 @@ counts as done, so that a kill loses at most the calls in flight.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
@@ -17,10 +17,12 @@ from typing import Generic, Protocol, TypeVar
 from judge.endpoint import (
     BudgetSpent,
     ChatEndpoint,
+    Halted,
     RejectedRequest,
     StillFailing,
     TransientFault,
     UnsupportedParameter,
+    Usage,
 )
 from judge.execution._writer import LedgerWriter
 from judge.ledger import Attempt, Call, Ledger, this_owner
@@ -28,10 +30,11 @@ from judge.ledger import Attempt, Call, Ledger, this_owner
 LEASE_S = 120.0
 _CHUNK = 256
 _POLL_S = 0.5
+_LOOK_S = 0.02
 _REJECTIONS_TO_STOP = 5
 _OUTAGE = 20
-_GRACE_S = 10.0
-_LEAVES_OPEN = (StillFailing, RejectedRequest, BudgetSpent)
+_NOT_SENT = "not sent: the run stopped before"
+_LEAVES_OPEN = (StillFailing, RejectedRequest, BudgetSpent, Halted)
 
 T = TypeVar("T")
 
@@ -47,6 +50,8 @@ class CallRequest:
     sample: int
     occasion: str
     generation: int = 0
+    parent: bytes | None = None
+    """The key of the call that this one follows up."""
 
 
 @dataclass(slots=True)
@@ -61,11 +66,20 @@ class Job(Generic[T]):
     call: Call | None = None
 
 
+@dataclass(slots=True)
+class Known(Generic[T]):
+    """What the ledger says about units: how many it settled, and the jobs for the others."""
+
+    jobs: list[Job[T]]
+    settled: Callable[[], None]
+    """Counts the settled units; called in the event loop, once they are stored."""
+
+
 class Task(Protocol[T]):
     """What the executor works for: makes jobs out of units, and results out of calls."""
 
-    def known(self, units: list[T]) -> list[Job[T]]:
-        """Settle the units that the ledger already answers; return jobs for the others.
+    def known(self, units: list[T]) -> Known[T]:
+        """Settle the units that need no call; return jobs for the others.
 
         Runs in the ledger's thread.
         """
@@ -92,64 +106,80 @@ class Progress:
     unpriced: int = 0
     stopped: str = ""
     open_why: dict[str, int] = field(default_factory=dict)
+    last_rejection: str = ""
 
     @property
     def open(self) -> int:
         """Units without a result: tries failed, or the run stopped before."""
         return self.planned - self.settled
 
-    def book(self, call: Call) -> None:
-        """Count what a fresh call took."""
-        self.prompt_tokens += call.prompt_tokens or 0
-        self.cached_tokens += call.cached_tokens or 0
-        self.completion_tokens += call.completion_tokens or 0
-        self.cost += call.cost or 0.0
-        self.unpriced += call.cost is None
+    def book(self, usage: Usage, cost: float | None) -> None:
+        """Count what a reply took, whether it could be used or not."""
+        self.prompt_tokens += usage.prompt_tokens or 0
+        self.cached_tokens += usage.cached_tokens or 0
+        self.completion_tokens += usage.completion_tokens or 0
+        self.cost += cost or 0.0
+        self.unpriced += cost is None
 
 
 class Executor(Generic[T]):
-    """Runs a plan against one endpoint and one ledger."""
+    """Runs a plan against one endpoint and one ledger.
+
+    ``proven`` says that the endpoint is known to accept requests of this form; ``on_proof`` is
+    called (in the ledger's thread) when it first does. Until then, a server that rejects every
+    request is taken to refuse the form rather than the prompts.
+    """
 
     def __init__(
-        self, ledger: Ledger, writer: LedgerWriter, endpoint: ChatEndpoint, progress: Progress
+        self,
+        ledger: Ledger,
+        writer: LedgerWriter,
+        endpoint: ChatEndpoint,
+        progress: Progress,
+        *,
+        proven: bool,
+        on_proof: Callable[[], None],
     ) -> None:
         self.progress = progress
         self.writer = writer
         self._ledger = ledger
         self._endpoint = endpoint
+        self._proven = proven
+        self._on_proof = on_proof
         self._owner = this_owner()
         self._in_flight: dict[bytes, Job[T]] = {}
         self._queue: asyncio.Queue[Job[T]] = asyncio.Queue(endpoint.limit.maximum)
         self._executing = 0
         self._stopping = asyncio.Event()
-        self._grace_s: float | None = None
-        self._exhausted_in_a_row = 0
+        self._failures_in_a_row = 0
 
-    def stop(self, why: str, grace_s: float | None = None) -> None:
-        """Dispatch nothing new. What is in flight is finished and kept, for so long at most."""
+    def stop(self, why: str) -> None:
+        """Send nothing new; what is on the wire may come back, for one time limit at most."""
         self.progress.stopped = self.progress.stopped or why
-        self._grace_s = grace_s
+        self._endpoint.halt()
         self._stopping.set()
 
     async def run(self, task: Task[T], units: Iterable[T]) -> None:
         """Work until every unit is settled or open.
 
-        The plan is read as it is needed: memory does not grow with its length. Raises
-        EndpointError, UnsupportedParameter or LedgerError after keeping all finished work.
+        The plan is read as it is needed; what is kept in memory are calls in flight, and units
+        that another process has under way. Raises EndpointError, UnsupportedParameter or
+        LedgerError after keeping all finished work.
         """
         workers = [
             asyncio.create_task(self._work(task)) for _ in range(self._endpoint.limit.maximum)
         ]
         keeper = asyncio.create_task(self._keep_lease())
         plan = asyncio.create_task(self._feed_and_drain(task, units))
-        watch = asyncio.create_task(self._end_of_grace())
+        watch = asyncio.create_task(self._end_after_stop())
         tasks = [plan, watch, keeper, *workers]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             failures = [error for ended in done if (error := ended.exception()) is not None]
             if failures:
+                self._endpoint.halt()
                 self._stopping.set()
-                await self._let_calls_return()
+                await self._calls_returned()
                 raise failures[0]
         finally:
             for running in tasks:
@@ -161,16 +191,17 @@ class Executor(Generic[T]):
         await self._feed(task, units)
         await self._queue.join()
 
-    async def _end_of_grace(self) -> None:
-        """Return some time after a stop that set a limit; never otherwise."""
+    async def _end_after_stop(self) -> None:
+        """Return when a stopped run has nothing on the wire any more; never otherwise."""
         await self._stopping.wait()
-        await asyncio.sleep(self._grace_s if self._grace_s is not None else float("inf"))
+        await self._calls_returned()
 
-    async def _let_calls_return(self) -> None:
-        """After a failure, give the other calls in flight a moment to come back and be kept."""
-        deadline = asyncio.get_running_loop().time() + _GRACE_S
-        while self._executing and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(0.02)
+    async def _calls_returned(self) -> None:
+        """Wait until calls on the wire came back and are kept, for one time limit at most."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._endpoint.timeout_s
+        while self._executing > self._endpoint.dormant and loop.time() < deadline:
+            await asyncio.sleep(_LOOK_S)
 
     async def _feed(self, task: Task[T], units: Iterable[T]) -> None:
         """Look units up, claim their calls and queue them; come back for what others hold."""
@@ -187,8 +218,10 @@ class Executor(Generic[T]):
 
     async def _offer(self, task: Task[T], units: list[T]) -> list[T]:
         """Queue what of the units is ours to do; return the units that another process does."""
+        known = await self.writer.run(task.known, units)
+        known.settled()
         fresh: dict[bytes, Job[T]] = {}
-        for job in await self.writer.run(task.known, units):
+        for job in known.jobs:
             running = self._in_flight.get(job.request.key) or fresh.get(job.request.key)
             if running is None:
                 fresh[job.request.key] = job
@@ -219,7 +252,7 @@ class Executor(Generic[T]):
             self._executing += 1
             try:
                 if self._stopping.is_set():
-                    self._leave_open(job.waiting, "not sent: the run stopped before")
+                    self._leave_open(job.waiting, _NOT_SENT)
                 else:
                     await self._execute(task, job)
             finally:
@@ -242,6 +275,12 @@ class Executor(Generic[T]):
                 fresh = False
         except _LEAVES_OPEN as problem:
             self._leave_open(job.waiting, self._why(problem))
+            # Whoever else wants the call need not wait for the end of this run.
+            await self._give_back(job.request.key)
+
+    async def _give_back(self, key: bytes) -> None:
+        if not self._stopping.is_set():
+            await self.writer.run(self._ledger.release, self._owner, [key])
 
     def _leave_open(self, units: list[T], why: str) -> None:
         self.progress.open_why[why] = self.progress.open_why.get(why, 0) + len(units)
@@ -250,14 +289,20 @@ class Executor(Generic[T]):
         """Why units stay open, in words; stops the run where going on would be in vain."""
         match problem:
             case StillFailing(last=last):
-                self._exhausted_in_a_row += 1
-                if self._exhausted_in_a_row >= _OUTAGE:
-                    self.stop(f"the endpoint does not recover ({last})", _GRACE_S)
+                self._failed_again(f"the endpoint does not recover ({last})")
                 return f"still failing after all tries ({last.kind})"
             case RejectedRequest(status_code=status, detail=detail):
-                return f"rejected by the server ({status}: {detail})"
-        self.stop("the budget is spent")
-        return "not sent: the budget is spent"
+                self.progress.last_rejection = detail
+                self._failed_again(f"the server rejects one request after the other ({detail})")
+                return f"rejected by the server ({status})"
+            case BudgetSpent():
+                self.stop("the budget does not cover the worst case of another call")
+        return _NOT_SENT
+
+    def _failed_again(self, why: str) -> None:
+        self._failures_in_a_row += 1
+        if self._failures_in_a_row >= _OUTAGE:
+            self.stop(why)
 
     async def call(self, request: CallRequest) -> Call:
         """Send one request; what comes back is not stored yet."""
@@ -273,6 +318,8 @@ class Executor(Generic[T]):
                     at=datetime.now(UTC).isoformat(timespec="milliseconds"),
                 )
             )
+            if fault.usage is not None:
+                self.progress.book(fault.usage, self._endpoint.cost(fault.usage))
 
         try:
             completion = await self._endpoint.complete(request.body, request.max_tokens, noted)
@@ -281,15 +328,19 @@ class Executor(Generic[T]):
                 raise RejectedRequest(400, problem.detail) from problem
             raise
         except RejectedRequest as problem:
-            traffic = self._endpoint.traffic
             enough = min(_REJECTIONS_TO_STOP, self.progress.planned)
-            if not traffic.succeeded and traffic.rejected >= enough:
+            if not self._proven and self._endpoint.traffic.rejected >= enough:
                 raise UnsupportedParameter(None, problem.detail) from problem
             raise
-        self._exhausted_in_a_row = 0
-        call = Call(
+        if not self._proven:
+            self._proven = True
+            await self.writer.run(self._on_proof)
+        self._failures_in_a_row = 0
+        self.progress.book(completion.usage, completion.cost)
+        return Call(
             key=request.key,
             generation=request.generation,
+            parent=request.parent,
             purpose=request.purpose,
             model=self._endpoint.spec.identity,
             sample=request.sample,
@@ -305,24 +356,26 @@ class Executor(Generic[T]):
             attempts=completion.attempts,
             started_at=completion.started_at,
         )
-        self.progress.book(call)
-        return call
 
     async def call_once(self, request: CallRequest) -> tuple[Call, bool]:
         """A follow-up call: from the ledger, or claimed and sent. The flag says it is fresh.
 
         Waits while another process has it under way.
         """
-        while True:
+        while not self._stopping.is_set():
             wanted = {request.key: request.generation}
             claim = await self.writer.run(self._ledger.claim, wanted, self._owner, LEASE_S)
             if request.key in claim.granted:
-                return await self.call(request), True
+                try:
+                    return await self.call(request), True
+                except _LEAVES_OPEN:
+                    await self._give_back(request.key)
+                    raise
             if request.key in claim.finished:
-                return (await self.writer.run(self._ledger.calls, [request.key]))[
-                    request.key
-                ], False
+                held = await self.writer.run(self._ledger.calls, [request.key])
+                return held[request.key], False
             await asyncio.sleep(_POLL_S)
+        raise Halted
 
 
 def chunked(units: Iterable[T]) -> Iterator[list[T]]:

@@ -15,6 +15,7 @@ _VERDICT_TYPES: dict[str, type[pl.DataType]] = {
     "parser": pl.Int64,
     "answer_sample": pl.Int64,
     "answer_hash": pl.Binary,
+    "question_hash": pl.Binary,
     "sample": pl.Int64,
     "level": pl.Float64,
     "scale_min": pl.Float64,

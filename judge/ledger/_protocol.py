@@ -17,11 +17,13 @@ class Call:
     """A finished request to a model: what was sent, what came back, what it took.
 
     ``request`` is canonical JSON, ``response`` the body as received. ``generation`` counts
-    deliberate retries of a final outcome. Tokens and cost (USD) are None where unknown.
+    deliberate retries of a final outcome; ``parent`` is the key of the call that this one follows
+    up (a repair). Tokens and cost (USD) are None where unknown.
     """
 
     key: bytes
     generation: int = 0
+    parent: bytes | None = None
     purpose: str
     model: str
     sample: int
@@ -209,7 +211,7 @@ class Ledger(Protocol):
         occasion: str | None = None,
         models: Sequence[str] | None = None,
     ) -> pl.DataFrame:
-        """Current verdicts: one row per answer, criterion, ruler, judge sample and occasion.
+        """Current verdicts: one row per question, answer, criterion, ruler, sample and occasion.
 
         Of several readings of one unit the newest generation, then the newest parser counts; of
         readings of different calls (the question was reworded), the one that came last.
@@ -221,7 +223,10 @@ class Ledger(Protocol):
         ...
 
     def spending(self, keys: Sequence[bytes]) -> Mapping[str, float]:
-        """Sums over the calls of these keys: calls, prompt/cached/completion tokens, cost."""
+        """Sums over the calls of these keys and their follow-ups.
+
+        calls, priced (calls whose cost is known), prompt/cached/completion tokens, cost.
+        """
         ...
 
     def close(self) -> None:

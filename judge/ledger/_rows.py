@@ -11,14 +11,14 @@ from judge.questions import question_from_dict
 from judge.records import Answer, Rating, Reason, Status, Verdict
 
 CALL_COLUMNS = (
-    "key", "generation", "purpose", "model", "sample", "occasion", "request", "response",
+    "key", "generation", "parent", "purpose", "model", "sample", "occasion", "request", "response",
     "status_code", "prompt_tokens", "cached_tokens", "completion_tokens", "cost", "latency_s",
     "attempts", "started_at",
 )  # fmt: skip
 ATTEMPT_COLUMNS = ("key", "error", "status_code", "detail", "latency_s", "at")
 VERDICT_IDENTITY = (
     "call_key", "generation", "parser", "question_id", "model", "answer_sample", "answer_hash",
-    "criterion", "judge", "ruler", "sample", "occasion",
+    "question_hash", "criterion", "judge", "ruler", "sample", "occasion",
 )  # fmt: skip
 VERDICT_COLUMNS = (
     *VERDICT_IDENTITY, "status", "reason", "level", "scale_min", "scale_max", "score", "evidence",
@@ -52,8 +52,8 @@ def verdict_row(stored: StoredVerdict) -> Row:
     verdict = stored.verdict
     return (
         stored.call_key, stored.generation, stored.parser, verdict.question_id, verdict.model,
-        verdict.answer_sample, verdict.answer_hash, verdict.criterion, verdict.judge,
-        verdict.ruler, verdict.sample, verdict.occasion, verdict.status.value,
+        verdict.answer_sample, verdict.answer_hash, verdict.question_hash, verdict.criterion,
+        verdict.judge, verdict.ruler, verdict.sample, verdict.occasion, verdict.status.value,
         None if verdict.reason is None else verdict.reason.value, verdict.level,
         verdict.scale_min, verdict.scale_max, verdict.score, dump(list(verdict.evidence)),
         _words(verdict.rationale), _words(verdict.detail), verdict.repaired,

@@ -24,13 +24,11 @@ if TYPE_CHECKING:
 _VALUES_PER_STATEMENT = 2_000
 _COMPRESSION = 1
 
-# Where a question was reworded, the same answer can have readings of several calls; then the one
-# that came last counts.
 _CURRENT_VERDICTS = """
 SELECT {columns} FROM (
   SELECT *, row_number() OVER (
-    PARTITION BY question_id, model, answer_sample, answer_hash, criterion, ruler, judge, sample,
-      occasion
+    PARTITION BY question_id, question_hash, model, answer_sample, answer_hash, criterion, ruler,
+      judge, sample, occasion
     ORDER BY generation DESC, parser DESC, id DESC
   ) AS place FROM verdicts {where}
 ) AS ranked WHERE place = 1 ORDER BY id
@@ -72,8 +70,8 @@ class SqlLedger:
             stored = _rows.verdict_from_row(row)
             verdict = stored.verdict
             identity = (
-                verdict.question_id, verdict.model, verdict.answer_sample, verdict.criterion,
-                verdict.ruler,
+                verdict.question_id, verdict.question_hash, verdict.model, verdict.answer_sample,
+                verdict.criterion, verdict.ruler,
             )  # fmt: skip
             assert stored.call_key is not None
             found.setdefault(stored.call_key, {})[identity] = stored
@@ -362,11 +360,15 @@ class SqlLedger:
         return rating_frame(self._select(columns, "ratings", {}, "id"))
 
     def spending(self, keys: Sequence[bytes]) -> Mapping[str, float]:
-        """Sums over the calls of these keys."""
-        names = ("prompt_tokens", "cached_tokens", "completion_tokens", "cost")
-        sums = ["count(*)", *(f"sum({name})" for name in names)]
-        row = self._select(sums, "calls", {"key": keys})[0]
-        return {name: float(total or 0) for name, total in zip(("calls", *names), row, strict=True)}
+        """Sums over the calls of these keys and their follow-ups."""
+        names = ("calls", "priced", "prompt_tokens", "cached_tokens", "completion_tokens", "cost")
+        sums = ["count(*)", "count(cost)", *(f"sum({name})" for name in names[2:])]
+        totals = dict.fromkeys(names, 0.0)
+        for column in ("key", "parent"):
+            row = self._select(sums, "calls", {column: keys})[0]
+            for name, total in zip(names, row, strict=True):
+                totals[name] += float(total or 0)
+        return totals
 
     def close(self) -> None:
         """End the connection."""

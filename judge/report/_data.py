@@ -15,6 +15,7 @@ from judge.aggregation import answer_scores, estimates, grouped_estimates, overa
 from judge.canonical import text_hash
 from judge.errors import LedgerError
 from judge.ledger import Ledger, Run, StoredAnswer
+from judge.questions import question_hash
 from judge.records import Question
 from judge.rubric import Rubric, rubric_from_dict
 from judge.weights import Weights, load_profile
@@ -26,7 +27,7 @@ UNCALIBRATED = (
     "Intervals show what a different draw of questions could change. They do not contain the "
     "judge's own error: this judge has not been calibrated against human ratings."
 )
-_ANSWER = ("question_id", "model", "answer_sample", "answer_hash")
+_ANSWER = ("question_id", "question_hash", "model", "answer_sample", "answer_hash")
 
 Json = dict[str, Any]
 
@@ -101,11 +102,18 @@ def _question(row: StoredAnswer) -> Question:
 def _answer_frame(rows: Sequence[StoredAnswer]) -> pl.DataFrame:
     return pl.DataFrame(
         [
-            (a.question_id, a.model, a.sample, text_hash(a.answer))
-            for a in (row.answer for row in rows)
+            (
+                row.answer.question_id,
+                question_hash(_question(row)),
+                row.answer.model,
+                row.answer.sample,
+                text_hash(row.answer.answer),
+            )
+            for row in rows
         ],
         schema={
             "question_id": pl.String,
+            "question_hash": pl.Binary,
             "model": pl.String,
             "answer_sample": pl.Int64,
             "answer_hash": pl.Binary,
@@ -159,7 +167,7 @@ def _run_facts(
         "tokens": None
         if spent is None
         else {name: int(spent[f"{name}_tokens"]) for name in ("prompt", "cached", "completion")},
-        "cost": None if spent is None else spent["cost"] or None,
+        "cost": spent["cost"] if spent and 0 < spent["calls"] == spent["priced"] else None,
         "rulers": run.body["rulers"],
     }
 

@@ -12,6 +12,7 @@ from judge.endpoint import Capabilities, Decoding, ModelSpec, request_body
 from judge.execution import Progress
 from judge.offline import BASELINE_VERSION, FEATURES
 from judge.prompting import verdict_schema
+from judge.questions import question_hash
 from judge.records import Answer, Question, Reason, Status, Verdict
 from judge.rubric import Criterion, Rubric
 from judge.rulers import endpoint_ruler, offline_ruler
@@ -25,6 +26,7 @@ class Item:
     answer: Answer
     answer_hash: bytes
     question: Question
+    question_hash: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,8 @@ class ScoreRun:
     unscored: Counter[str] = field(default_factory=Counter)
     repaired: int = 0
     sent: int = 0
+    given_up: list[str] = field(default_factory=list)
+    """What the server refused and is no longer asked for, with its words."""
 
     def count(self, verdict: Verdict) -> None:
         """Count one settled unit."""
@@ -81,9 +85,13 @@ class ScoreRun:
 
 
 def item_of(answer_id: int, answer: Answer, question: Question) -> Item:
-    """An item, with the hash that binds verdicts to the answer's text."""
+    """An item, with the hashes that bind verdicts to the answer's text and to the question."""
     return Item(
-        answer_id=answer_id, answer=answer, answer_hash=text_hash(answer.answer), question=question
+        answer_id=answer_id,
+        answer=answer,
+        answer_hash=text_hash(answer.answer),
+        question=question,
+        question_hash=question_hash(question),
     )
 
 

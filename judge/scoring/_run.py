@@ -29,7 +29,6 @@ INTERRUPTED = "interrupted"
 """Why a run stopped that a person or a supervisor ended (SIGINT, SIGTERM)."""
 
 _TICK_S = 0.2
-_INTERRUPT_GRACE_S = 10.0
 _AT_ONCE = 2  # interrupts after which calls in flight are not waited for
 
 OnTick = Callable[[ScoreRun, ChatEndpoint | None], None]
@@ -51,25 +50,28 @@ async def score(
     rulers from then on. Raises EndpointError when the run cannot go on; all finished work is kept.
     """
     capabilities = _known_capabilities(ledger, spec)
+    proven = ledger.capabilities(spec.identity) is not None
+    given_up: list[str] = []
     async with writing(ledger) as writer:
         while True:
             task = _start(ledger, items, rubric, spec, settings, capabilities)
+            task.outcome.given_up = given_up
             if spec.offline:
                 await _run_offline(task, items, writer, on_tick)
                 return task.outcome
             endpoint = open_endpoint()
             try:
-                await _run_endpoint(task, items, writer, endpoint, on_tick)
+                await _run_endpoint(task, items, writer, endpoint, on_tick, proven=proven)
                 return task.outcome
             except UnsupportedParameter as problem:
-                lesser = capabilities.without(problem.parameter)
+                lesser = capabilities.without(problem.parameter, settings.decoding)
                 if lesser is None:
                     raise EndpointError(
                         f"{spec.identity}: the server rejects every request ({problem.detail}). "
                         "Check the model and its settings."
                     ) from problem
-                capabilities = lesser
-                await writer.run(ledger.add_capabilities, spec.identity, lesser.to_dict())
+                given_up.append(f"{problem.parameter or 'structured output'}: {problem.detail}")
+                capabilities, proven = lesser, False
 
 
 @dataclass(slots=True)
@@ -145,7 +147,8 @@ async def _run_offline(
     task: ScoringTask, items: Sequence[Item], writer: LedgerWriter, on_tick: OnTick | None
 ) -> None:
     for units in chunked(planned_units(items, task.rubric, task.settings.samples)):
-        await writer.run(task.known, units)
+        known = await writer.run(task.known, units)
+        known.settled()
         if on_tick is not None:
             on_tick(task.outcome, None)
 
@@ -156,11 +159,20 @@ async def _run_endpoint(
     writer: LedgerWriter,
     endpoint: ChatEndpoint,
     on_tick: OnTick | None,
+    *,
+    proven: bool,
 ) -> None:
     """Run the plan; an interrupt lets calls in flight come back, a second one does not."""
     units = planned_units(items, task.rubric, task.settings.samples)
     async with endpoint:
-        executor: Executor[Unit] = Executor(task.ledger, writer, endpoint, task.outcome.progress)
+        executor: Executor[Unit] = Executor(
+            task.ledger,
+            writer,
+            endpoint,
+            task.outcome.progress,
+            proven=proven,
+            on_proof=task.remember_capabilities,
+        )
         ticker = asyncio.create_task(_tick(task.outcome, endpoint, on_tick))
         try:
             with _interrupts(executor):
@@ -186,7 +198,7 @@ def _interrupts(executor: Executor[Unit]) -> Iterator[None]:
     def interrupted() -> None:
         nonlocal received
         received += 1
-        executor.stop(INTERRUPTED, _INTERRUPT_GRACE_S)
+        executor.stop(INTERRUPTED)
         if received >= _AT_ONCE:
             running.cancel()
 

@@ -9,8 +9,8 @@ from hashlib import blake2b
 import orjson
 
 from judge.canonical import KEY_BYTES, canonical, digest
-from judge.endpoint import Capabilities, ModelSpec, read_reply, request_body
-from judge.execution import CallRequest, Executor, Job
+from judge.endpoint import Capabilities, ModelSpec, RejectedRequest, read_reply, request_body
+from judge.execution import CallRequest, Executor, Job, Known
 from judge.ledger import Call, Ledger, StoredVerdict
 from judge.offline import BASELINE_VERSION, FEATURES, CannotAssess
 from judge.prompting import Case, Messages, render_case, repair_messages
@@ -45,37 +45,51 @@ class ScoringTask:
         self._case: tuple[Item, Case] | None = None
         self._retry_up_to: dict[bytes, int] = {}
 
-    def known(self, units: list[Unit]) -> list[Job[Unit]]:
+    def known(self, units: list[Unit]) -> Known[Unit]:
         """Settle what needs no call; return jobs for the rest. Runs in the ledger's thread."""
         wanted = [(unit, self._request(unit)) for unit in units]
         stored = self.ledger.verdicts_of_calls([request.key for _, request in wanted], self._parser)
+        held: list[Verdict] = []
         new: list[StoredVerdict] = []
+        reread: list[StoredVerdict] = []
         pending: list[tuple[Unit, CallRequest, int | None]] = []
         for unit, request in wanted:
             earlier = self._matching(unit, stored.get(request.key, ()))
             if earlier is not None and not self._reopened(request.key, earlier):
-                self.outcome.progress.from_ledger += 1
-                self.outcome.count(earlier.verdict)
+                held.append(earlier.verdict)
             elif (local := self._without_call(unit)) is not None:
                 new.append(self._stored(local, request.key, 0))
-                self.outcome.count(local)
             else:
                 pending.append((unit, request, None if earlier is None else earlier.generation))
-        jobs = self._jobs(pending, new)
-        if new:
-            self.ledger.append(verdicts=new)
-        return jobs
+        jobs = self._jobs(pending, reread)
+        if new or reread:
+            self.ledger.append(verdicts=[*new, *reread])
+
+        def settled() -> None:
+            self.outcome.progress.from_ledger += len(held) + len(reread)
+            for verdict in (*held, *(stored.verdict for stored in (*new, *reread))):
+                self.outcome.count(verdict)
+
+        return Known(jobs, settled)
 
     def missing_calls(self, units: list[Unit]) -> list[CallRequest]:
-        """The calls of units that neither need none nor are in the ledger; nothing is stored."""
-        requests = [self._request(unit) for unit in units if self._without_call(unit) is None]
-        held = self.ledger.calls([request.key for request in requests])
-        return [request for request in requests if request.key not in held]
+        """The calls that the units need and the ledger lacks; nothing is stored."""
+        wanted = [(unit, self._request(unit)) for unit in units if self._without_call(unit) is None]
+        keys = [request.key for _, request in wanted]
+        held = self.ledger.calls(keys)
+        stored = self.ledger.verdicts_of_calls(keys, self._parser)
+        missing = []
+        for unit, request in wanted:
+            earlier = self._matching(unit, stored.get(request.key, ()))
+            again = earlier is not None and self._reopened(request.key, earlier)
+            if again or request.key not in held:
+                missing.append(request)
+        return missing
 
     def _jobs(
         self,
         pending: list[tuple[Unit, CallRequest, int | None]],
-        new: list[StoredVerdict],
+        reread: list[StoredVerdict],
     ) -> list[Job[Unit]]:
         """Read stored calls that have no verdict of this parser yet; make jobs of the others."""
         calls = self.ledger.calls([request.key for _, request, _ in pending])
@@ -87,13 +101,13 @@ class ScoringTask:
                 jobs.append(Job(_renewed(request, again), [unit]))
                 continue
             parsed, follow_up = self._read_again(unit, request, call)
+            verdict = self._stored(self._verdict(unit, parsed), request.key, call.generation)
             if follow_up:
                 jobs.append(Job(_renewed(request, call.generation), [unit], call))
+            elif self._reopened(request.key, verdict):
+                jobs.append(Job(_renewed(request, call.generation + 1), [unit]))
             else:
-                verdict = self._verdict(unit, parsed)
-                new.append(self._stored(verdict, request.key, call.generation))
-                self.outcome.progress.from_ledger += 1
-                self.outcome.count(verdict)
+                reread.append(verdict)
         return jobs
 
     def _read_again(self, unit: Unit, request: CallRequest, call: Call) -> tuple[Parsed, bool]:
@@ -123,8 +137,11 @@ class ScoringTask:
             if calls:
                 await executor.writer.commit(calls=calls)
             repair = self._repair_request(units[0], request, call, first)
-            last, is_fresh = await executor.call_once(repair)
-            calls, unusable = [last] if is_fresh else [], first
+            try:
+                last, is_fresh = await executor.call_once(repair)
+                calls, unusable = [last] if is_fresh else [], first
+            except RejectedRequest:
+                calls = []  # the server will not have the repair; the first reply's reason stands
         verdicts = [self._verdict(unit, _parse(unit, last, after=unusable)) for unit in units]
         await executor.writer.commit(
             calls=calls,
@@ -132,6 +149,10 @@ class ScoringTask:
         )
         for verdict in verdicts:
             self.outcome.count(verdict)
+
+    def remember_capabilities(self) -> None:
+        """Note in the ledger what the endpoint was found to accept."""
+        self.ledger.add_capabilities(self._spec.identity, self._capabilities.to_dict())
 
     def _request(self, unit: Unit) -> CallRequest:
         """The call that would answer a unit; its key is a hash of all that would be sent."""
@@ -177,15 +198,18 @@ class ScoringTask:
     def _repair_request(
         self, unit: Unit, request: CallRequest, call: Call, parsed: Parsed
     ) -> CallRequest:
-        """The follow-up that shows the judge its reply and what was wrong with it."""
+        """The follow-up that shows the judge its reply and what was wrong with it.
+
+        Its key is made of the first call and its reply, not of our words about the reply: a
+        parser that words a problem in another way finds the repair that was paid for.
+        """
         messages = orjson.loads(request.body)["messages"]
         reply = read_reply(call.status_code, call.response).text or ""
-        shown = reply.encode("utf-8", "replace").decode()
-        return self._request_for(
-            repair_messages(messages, shown[:_LONGEST_SHOWN_REPLY], parsed.detail),
-            unit,
-            call.generation,
-        )
+        shown = reply.encode("utf-8", "replace").decode()[:_LONGEST_SHOWN_REPLY]
+        conversation = repair_messages(messages, shown or "(an empty reply)", parsed.detail)
+        follow_up = self._request_for(conversation, unit, call.generation)
+        key = digest(["repair", call.key.hex(), blake2b(call.response).hexdigest()])
+        return replace(follow_up, key=key, parent=call.key)
 
     @property
     def _parser(self) -> int:
@@ -195,14 +219,14 @@ class ScoringTask:
         """The stored verdict on this very answer, criterion and ruler, if there is one."""
         answer = unit.item.answer
         wanted = (
-            answer.question_id, answer.model, answer.sample, unit.criterion.criterion,
-            self.outcome.rulers[unit.criterion.criterion],
+            answer.question_id, unit.item.question_hash, answer.model, answer.sample,
+            unit.criterion.criterion, self.outcome.rulers[unit.criterion.criterion],
         )  # fmt: skip
         for candidate in stored:
             verdict = candidate.verdict
             if wanted == (
-                verdict.question_id, verdict.model, verdict.answer_sample, verdict.criterion,
-                verdict.ruler,
+                verdict.question_id, verdict.question_hash, verdict.model, verdict.answer_sample,
+                verdict.criterion, verdict.ruler,
             ):  # fmt: skip
                 return candidate
         return None
@@ -237,6 +261,7 @@ class ScoringTask:
             model=answer.model,
             answer_sample=answer.sample,
             answer_hash=unit.item.answer_hash,
+            question_hash=unit.item.question_hash,
             criterion=unit.criterion.criterion,
             judge=self._spec.identity,
             ruler=self.outcome.rulers[unit.criterion.criterion],

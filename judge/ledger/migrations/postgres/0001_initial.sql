@@ -33,6 +33,7 @@ CREATE TABLE calls (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   key bytea NOT NULL CHECK (length(key) = 16),
   generation integer NOT NULL CHECK (generation >= 0),
+  parent bytea CHECK (length(parent) = 16),
   purpose text NOT NULL,
   model text NOT NULL,
   sample integer NOT NULL,
@@ -51,6 +52,7 @@ CREATE TABLE calls (
 );
 -- The bodies come compressed; the server need not try again.
 ALTER TABLE calls ALTER request SET STORAGE EXTERNAL, ALTER response SET STORAGE EXTERNAL;
+CREATE INDEX calls_by_parent ON calls (parent);
 
 -- Tries that failed (429, 5xx, resets, time-outs, ...); their unit stays open until a call exists.
 CREATE TABLE attempts (
@@ -73,6 +75,7 @@ CREATE TABLE verdicts (
   model text NOT NULL,
   answer_sample integer NOT NULL,
   answer_hash bytea CHECK (length(answer_hash) = 16),
+  question_hash bytea CHECK (length(question_hash) = 16),
   criterion text NOT NULL,
   judge text NOT NULL,
   ruler text NOT NULL,
@@ -92,10 +95,10 @@ CREATE TABLE verdicts (
   CHECK ((status = 'scored') = (score IS NOT NULL AND level IS NOT NULL)),
   CHECK ((status = 'unscored') = (reason IS NOT NULL))
 );
--- The call belongs to the identity: a reworded question gives another call and another verdict.
+-- The question belongs to the identity: a reworded one gives another verdict on the same answer.
 CREATE UNIQUE INDEX verdicts_identity ON verdicts (
   question_id, model, answer_sample, coalesce(answer_hash, ''::bytea), criterion, judge, ruler,
-  sample, occasion, generation, parser, coalesce(call_key, ''::bytea)
+  sample, occasion, generation, parser, coalesce(question_hash, ''::bytea)
 );
 CREATE INDEX verdicts_by_call ON verdicts (call_key);
 CREATE INDEX verdicts_by_ruler ON verdicts (ruler);

@@ -27,6 +27,7 @@ CREATE TABLE calls (
   id INTEGER PRIMARY KEY CHECK (id > 0),
   key BLOB NOT NULL CHECK (length(key) = 16),
   generation INTEGER NOT NULL CHECK (generation >= 0),
+  parent BLOB CHECK (length(parent) = 16),
   purpose TEXT NOT NULL,
   model TEXT NOT NULL,
   sample INTEGER NOT NULL,
@@ -43,6 +44,7 @@ CREATE TABLE calls (
   started_at TEXT NOT NULL,
   UNIQUE (key, generation)
 ) STRICT;
+CREATE INDEX calls_by_parent ON calls (parent);
 
 -- Tries that failed (429, 5xx, resets, time-outs, ...); their unit stays open until a call exists.
 CREATE TABLE attempts (
@@ -65,6 +67,7 @@ CREATE TABLE verdicts (
   model TEXT NOT NULL,
   answer_sample INTEGER NOT NULL,
   answer_hash BLOB CHECK (length(answer_hash) = 16),
+  question_hash BLOB CHECK (length(question_hash) = 16),
   criterion TEXT NOT NULL,
   judge TEXT NOT NULL,
   ruler TEXT NOT NULL,
@@ -84,10 +87,10 @@ CREATE TABLE verdicts (
   CHECK ((status = 'scored') = (score IS NOT NULL AND level IS NOT NULL)),
   CHECK ((status = 'unscored') = (reason IS NOT NULL))
 ) STRICT;
--- The call belongs to the identity: a reworded question gives another call and another verdict.
+-- The question belongs to the identity: a reworded one gives another verdict on the same answer.
 CREATE UNIQUE INDEX verdicts_identity ON verdicts (
   question_id, model, answer_sample, ifnull(answer_hash, x''), criterion, judge, ruler, sample,
-  occasion, generation, parser, ifnull(call_key, x'')
+  occasion, generation, parser, ifnull(question_hash, x'')
 );
 CREATE INDEX verdicts_by_call ON verdicts (call_key);
 CREATE INDEX verdicts_by_ruler ON verdicts (ruler);
@@ -183,7 +186,7 @@ WHEN EXISTS (SELECT 1 FROM verdicts WHERE id = NEW.id OR (
     AND ifnull(answer_hash, x'') = ifnull(NEW.answer_hash, x'') AND criterion = NEW.criterion
     AND judge = NEW.judge AND ruler = NEW.ruler AND sample = NEW.sample AND occasion = NEW.occasion
     AND generation = NEW.generation AND parser = NEW.parser
-    AND ifnull(call_key, x'') = ifnull(NEW.call_key, x'')
+    AND ifnull(question_hash, x'') = ifnull(NEW.question_hash, x'')
   ))
 BEGIN SELECT RAISE(IGNORE); END;
 CREATE TRIGGER ratings_no_update BEFORE UPDATE ON ratings
