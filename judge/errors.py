@@ -60,6 +60,10 @@ class LedgerError(PlumblineError):
     """The ledger cannot be opened, read or written."""
 
 
+class NoLedgerError(LedgerError):
+    """There is no ledger where one was expected."""
+
+
 class EndpointError(PlumblineError):
     """A model endpoint fails in a way that no retry mends; the run stops with all work kept."""
 

@@ -141,7 +141,7 @@ class Estimate:
     """The mean score of a model on a criterion (or "overall") with its interval.
 
     ``value``, ``low`` and ``high`` are in [0, 1] and None where nothing was scored. ``coverage``
-    is the share of wanted (applicable) answers that carry a score; ``estimand`` says what the
+    is the share of wanted (applicable) verdicts that are scored; ``estimand`` says what the
     interval is about (``population``: questions like these, ``fixed_set``: these questions).
     """
 

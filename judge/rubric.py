@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -10,9 +10,6 @@ from typing import Any
 
 from judge.documents import Document, load_document
 from judge.resources import resolve
-
-SCALE_MIN, SCALE_MAX = 0, 5
-"""Rubric levels are integers on this scale (METHODS B.1: 0-5 agrees best with humans)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +173,7 @@ def rubric_from_dict(body: Mapping[str, Any]) -> Rubric:
 def _levels(document: Document, index: int) -> tuple[Level, ...]:
     """The levels of one criterion, lowest first, checked to be distinct and rising in score."""
     levels: list[Level] = []
+    numbers = [int(entry["level"]) for entry in document.data["criteria"][index]["levels"]]
     places: dict[int, list[str | int]] = {}
     for position, entry in enumerate(document.data["criteria"][index]["levels"]):
         place: list[str | int] = ["criteria", index, "levels", position]
@@ -197,7 +195,7 @@ def _levels(document: Document, index: int) -> tuple[Level, ...]:
             Level(
                 level=number,
                 description=_text(entry["description"]),
-                score=float(entry.get("score", number / SCALE_MAX)),
+                score=float(entry.get("score", _position(number, numbers))),
             )
         )
     levels.sort(key=lambda step: step.level)
@@ -210,6 +208,12 @@ def _levels(document: Document, index: int) -> tuple[Level, ...]:
                 expected="scores that do not fall as levels rise",
             )
     return tuple(levels)
+
+
+def _position(number: int, numbers: Sequence[int]) -> float:
+    """Where a level lies between the lowest (0) and the highest (1) of its criterion."""
+    low, high = min(numbers), max(numbers)
+    return (number - low) / (high - low) if high > low else 0.0
 
 
 def _text(value: object) -> str:

@@ -13,7 +13,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import date
 from decimal import Decimal
 from functools import cache
@@ -43,7 +43,7 @@ UNSPECIFIED_RULER = "unspecified/"
 """Prefix of the ruler of imported verdicts that name none: one ruler per judge."""
 
 _OBJECT_COLUMNS = frozenset({"usage", "generation", "unscored"})
-_JSON_COLUMNS = _OBJECT_COLUMNS | {"scores", "evidence"}
+_JSON_COLUMNS = _OBJECT_COLUMNS | {"scores", "unit_scores", "evidence"}
 _NUMBER_COLUMNS = frozenset({"score", "rating", "scale_min", "scale_max", "sample"})
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _LARGEST_SAMPLE = 2**31 - 1
@@ -65,6 +65,8 @@ class AnswerFile:
     lines: tuple[int, ...]
     questions: Mapping[str, Row]
     """question_id → the question fields given in the file (question, reference, category, ...)."""
+    ignored: tuple[str, ...] = ()
+    """Columns that mean nothing here, e.g. misspelt ones."""
 
 
 def read_answers(path: Path) -> AnswerFile:
@@ -76,8 +78,11 @@ def read_answers(path: Path) -> AnswerFile:
     lines: list[int] = []
     questions: dict[str, Row] = {}
     given: dict[str, int] = {}
+    ignored: dict[str, None] = {}
+    meant = validator("answers").schema["properties"]
     seen = _Seen(path, ("question_id", "model", "sample", "occasion"))
     for line, row in _rows(path, "answers"):
+        ignored.update(dict.fromkeys(name for name in row if name not in meant))
         answer = Answer(
             question_id=row["question_id"],
             model=row["model"],
@@ -104,7 +109,7 @@ def read_answers(path: Path) -> AnswerFile:
             )
         answers.append(answer)
         lines.append(line)
-    return AnswerFile(path, tuple(answers), tuple(lines), questions)
+    return AnswerFile(path, tuple(answers), tuple(lines), questions, tuple(ignored))
 
 
 _QUESTION_FIELDS = ("question", "reference", "category", "domain", "language")
@@ -124,8 +129,9 @@ def questions_for(file: AnswerFile, known: QuestionSet | None) -> dict[str, Ques
             continue
         about = file.questions[question_id]
         listed = by_id.get(question_id)
-        if "question" in about and (listed is None or listed.question != about["question"]):
-            resolved[question_id] = Question(question_id=question_id, **about)
+        if "question" in about:
+            own = Question(question_id=question_id, **about)
+            resolved[question_id] = completed(own, listed) or own
         elif listed is not None:
             resolved[question_id] = replace(listed, **about)
         else:
@@ -139,6 +145,18 @@ def questions_for(file: AnswerFile, known: QuestionSet | None) -> dict[str, Ques
                 remedy="Add a column question, or name the question set with --questions",
             )
     return resolved
+
+
+def completed(own: Question | None, listed: Question | None) -> Question | None:
+    """A question as it came with an answer, completed from a question set.
+
+    The set's entry is used if there is no other, or if it has the same text; what the answer's
+    own question says (reference, category, ...) stands. None if there is neither.
+    """
+    if own is None or listed is None or own.question != listed.question:
+        return own or listed
+    given = {field.name: getattr(own, field.name) for field in fields(own)}
+    return replace(listed, **{name: value for name, value in given.items() if value})
 
 
 def read_verdicts(path: Path) -> list[Verdict]:
@@ -171,6 +189,8 @@ def read_verdicts(path: Path) -> list[Verdict]:
             judge=row["judge"],
             ruler=ruler,
             occasion=occasion,
+            answer_hash=_bytes(row.get("answer_hash")),
+            question_hash=_bytes(row.get("question_hash")),
             status=Status.NOT_APPLICABLE,
             evidence=tuple(row.get("evidence") or ()),
             rationale=row.get("rationale") or "",
@@ -210,20 +230,31 @@ def _samples(path: Path, line: int, row: Row, common: Verdict) -> Iterator[Verdi
     if scores or row.get("scale_min") is not None or row.get("scale_max") is not None:
         low, high = _scale(path, line, row)
         common = replace(common, scale_min=low, scale_max=high)
-    for sample, level in enumerate(scores):
+    units = row.get("unit_scores") or [None] * len(scores)
+    if len(units) != len(scores):
+        raise InputError(
+            path=path, line=line, field="unit_scores", found=f"{len(units)} numbers",
+            expected=f"one per score ({len(scores)})",
+        )  # fmt: skip
+    for sample, (level, unit) in enumerate(zip(scores, units, strict=True)):
         _within(path, line, field, level, (common.scale_min, common.scale_max))
+        position = (level - common.scale_min) / (common.scale_max - common.scale_min)
         yield replace(
             common,
             status=Status.SCORED,
             sample=sample,
             level=float(level),
-            score=(level - common.scale_min) / (common.scale_max - common.scale_min),
+            score=position if unit is None else unit,
         )
     if status is Status.NOT_APPLICABLE:
         yield common
     missing = _missing_samples(path, line, row, status, reason)
     for sample, why in enumerate(missing, start=len(scores)):
         yield replace(common, status=Status.UNSCORED, reason=why, sample=sample)
+
+
+def _bytes(text: str | None) -> bytes | None:
+    return None if text is None else bytes.fromhex(text)
 
 
 def _missing_samples(

@@ -17,6 +17,7 @@ PARSER_VERSION = 1
 _FENCED = re.compile(r"\A```(?:json)?[ \t]*\n(.*)\n?```\Z", re.DOTALL)
 _FIELDS = ("evidence", "rationale", "level")
 _MAX_EVIDENCE = 20
+_KINDS = {str: "a text", float: "a fraction", bool: "a truth value", dict: "an object"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,10 +103,12 @@ def _read(text: str, criterion: Criterion, answer: str) -> Parsed:
         )
     score = criterion.score(level)
     if score is None:
-        raise _Unusable(Reason.OUT_OF_RANGE, f"level {level} is not a level of the rubric")
+        raise _Unusable(
+            Reason.OUT_OF_RANGE, f"level {str(level)[:40]} is not a level of the rubric"
+        )
     haystack = _folded(answer)
     for quote in evidence:
-        if _folded(quote) not in haystack:
+        if quote not in answer and _folded(quote) not in haystack:
             shown = json.dumps(quote[:80], ensure_ascii=False)
             raise _Unusable(
                 Reason.FABRICATED_EVIDENCE, f"the answer does not contain the quote {shown}"
@@ -158,7 +161,9 @@ def _fields(body: dict[str, Any]) -> tuple[tuple[str, ...], str, int | None]:
     if not isinstance(rationale, str):
         raise _Unusable(Reason.INVALID, "rationale is not a text")
     if level is not None and type(level) is not int:
-        raise _Unusable(Reason.INVALID, f"level is {json.dumps(level)[:40]}, not a whole number")
+        raise _Unusable(
+            Reason.INVALID, f"level is {_KINDS.get(type(level), 'a list')}, not a whole number"
+        )
     for text in (rationale, *evidence):
         try:
             text.encode()

@@ -191,6 +191,7 @@ class LedgerContract:
         # 10 + 10 prompt tokens, 3 times 4 cached ones, 3 times 2 generated ones, 0.25 + 0.5 USD
         assert ledger.spending([K1, K2, K1]) == {
             "calls": 3,
+            "priced": 2,
             "prompt_tokens": 20,
             "cached_tokens": 12,
             "completion_tokens": 6,
@@ -221,7 +222,9 @@ class LedgerContract:
             "verdicts": [make_verdict(K1)],
         }
         wrong = {"calls": make_call, "attempts": make_attempt, "verdicts": make_verdict}
-        batch[what] = [*batch[what], wrong[what](short)]
+        # Of another identity, so that it is not taken for the verdict that is there already.
+        other = {"criterion": "tact"} if what == "verdicts" else {}
+        batch[what] = [*batch[what], wrong[what](short, **other)]
         ledger.claim({K1: 0}, "me", 60)
         with pytest.raises(LedgerError, match="not what the ledger may hold"):
             ledger.append(**batch)
@@ -307,10 +310,11 @@ class LedgerContract:
     def test_a_reworded_question_gives_a_verdict_of_its_own(
         self, place: Place, ledger: Ledger
     ) -> None:
-        ledger.append(verdicts=[make_verdict(K1, level=1)])
-        ledger.append(verdicts=[make_verdict(K2, level=2)])
+        for key, wording, level in ((K1, "one", 1), (K2, "another", 2)):
+            made = make_verdict(key, level=level, question_hash=digest(wording))
+            ledger.append(verdicts=[made])
         assert place.sql("SELECT count(*) FROM verdicts") == [(2,)]
-        assert levels(ledger.verdicts()) == [2]
+        assert levels(ledger.verdicts()) == [1, 2]
         assert {
             key: len(found) for key, found in ledger.verdicts_of_calls([K1, K2], 1).items()
         } == {

@@ -361,4 +361,7 @@ async def test_requests_per_minute_are_spread(monkeypatch: pytest.MonkeyPatch) -
 
 
 async def test_a_request_larger_than_the_token_limit_still_passes() -> None:
-    await asyncio.wait_for(RateLimits(tokens=1000).acquire(5000), 5)
+    """600,000 tokens under 6 million a minute: a burst of 461,538, the rest at 92,308 a second."""
+    started = asyncio.get_running_loop().time()
+    await asyncio.wait_for(RateLimits(tokens=6_000_000).acquire(600_000), 20)
+    assert asyncio.get_running_loop().time() - started >= 1.3

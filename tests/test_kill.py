@@ -161,3 +161,22 @@ def test_a_second_interrupt_ends_at_once(tmp_path: Path) -> None:
     assert process.returncode == 130, err
     assert "Traceback" not in err
     assert json.loads(out)["run"]["open"] == 160
+
+
+def test_two_processes_that_both_leave_units_open_both_end(tmp_path: Path) -> None:
+    answers = write_answers(tmp_path, 30)
+    rejecting = Behaviour(fault_once={"bad_request": 0.05}, once_attempts=10**6, latency_s=0.03)
+    with ChatServer(rejecting) as server:
+        arguments = command(server, answers, tmp_path / "open.db")
+        both = [
+            subprocess.Popen(
+                [str(JUDGE), *arguments], cwd=tmp_path, stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE, text=True,
+            )
+            for _ in range(2)
+        ]  # fmt: skip
+        outputs = [process.communicate(timeout=60) for process in both]
+        stats = server.stats()
+    runs = [json.loads(out)["run"] for out, _ in outputs]
+    assert runs[0]["open"] == runs[1]["open"] == stats["faults"]["bad_request"] / 2 > 0
+    assert max(stats["per_key_good"].values()) == 1

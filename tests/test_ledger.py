@@ -28,7 +28,6 @@ pytest.register_assert_rewrite("tests.ledger_contract")
 
 from tests.ledger_contract import (  # noqa: E402
     APPEND_ONLY,
-    K1,
     K2,
     LedgerContract,
     Place,
@@ -290,7 +289,8 @@ class TestFullDisk:
         ledger = open_ledger(url)
         committed = self.until_full(ledger)
         with pytest.raises(LedgerError):
-            ledger.claim({K1: 0}, "me", 60)
+            for number in range(10_000):
+                ledger.claim({digest(number): 0}, "me", 60)
         assert set(ledger.calls(committed)) == set(committed), "reading goes on"
         ballast.unlink()
         ledger.append(calls=[make_call(K2)])
@@ -358,7 +358,7 @@ class TestUrls:
     def test_a_missing_driver_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "psycopg", None)
         monkeypatch.delitem(sys.modules, "judge.ledger._postgres", raising=False)
-        with pytest.raises(UsageError, match=r"pip install 'plumbline\[postgres\]'") as caught:
+        with pytest.raises(UsageError, match=r"pip install 'psycopg\[binary\]'") as caught:
             open_ledger("postgresql://u:secret@h/d")
         assert "secret" not in str(caught.value)
 

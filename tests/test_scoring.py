@@ -12,13 +12,14 @@ import polars as pl
 import pytest
 
 import judge.scoring._task
-from judge.endpoint import RetryPolicy
+from judge.endpoint import Prices, RetryPolicy
 from judge.errors import EndpointError
 from judge.ledger import Call, Ledger
 from judge.records import Answer, Question, Reason
 from judge.report import build_report
 from judge.rubric import Level
 from judge.scoring import ScoreSettings
+from judge.verdicts import parse_reply
 from tests.chat_server import Behaviour, ChatServer, expected_level
 from tests.support import answers, criterion, ledger_at, rubric, run, stored_items
 
@@ -408,3 +409,102 @@ def test_a_reworded_question_is_judged_anew_and_going_back_is_free(tmp_path: Pat
         assert report["run"]["open"] == 0
     assert levels[0] == levels[2] == levels[3]
     assert len(ledger.verdicts()) == 6
+
+
+def test_prompts_that_a_server_rejects_never_cost_the_rest_of_the_plan(tmp_path: Path) -> None:
+    """On a resume only rejected prompts are left; that must not look like a server without JSON."""
+    behaviour = Behaviour(fault_once={"bad_request": 0.1}, once_attempts=10**6, seed=5)
+    with ChatServer(behaviour) as server:
+        ledger = ledger_at(tmp_path)
+        items = stored_items(ledger, answers(60))
+        first = run(ledger, items, rubric(), server.spec())
+        again = run(ledger, items, rubric(), server.spec())
+    assert first.progress.open >= 6
+    assert again.sent == again.progress.open == first.progress.open
+    assert again.rulers == first.rulers
+    assert "rejected by the server (400)" in again.progress.open_why
+
+
+def test_a_rejected_repair_leaves_the_reason_of_the_first_reply(tmp_path: Path) -> None:
+    with ChatServer(Behaviour(scripted=["empty_content", "bad_request"])) as server:
+        ledger = ledger_at(tmp_path)
+        outcome = run(
+            ledger, stored_items(ledger, answers(1)), rubric(criterion("tact")), server.spec()
+        )
+    assert outcome.unscored == Counter({"invalid": 1})
+
+
+def test_what_the_ladder_gave_up_is_kept_only_if_the_rest_was_accepted(tmp_path: Path) -> None:
+    with ChatServer(Behaviour(faults={"bad_request": 1.0})) as server:
+        ledger = ledger_at(tmp_path)
+        items = stored_items(ledger, answers(20))
+        with pytest.raises(EndpointError):
+            run(ledger, items, rubric(), server.spec())
+        assert ledger.capabilities(server.spec()) is None
+        server.configure(Behaviour())
+        mended = run(ledger, items, rubric(), server.spec())
+    assert mended.scored == 40
+    assert ledger.capabilities(server.spec()) == {"output_mode": "json_schema", "refused": []}
+
+
+def test_a_parser_that_words_a_problem_in_another_way_finds_the_repairs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = judge.scoring._task
+
+    def reworded(*given: Any) -> Any:
+        parsed = parse_reply(*given)
+        return replace(parsed, detail=parsed.detail and f"In other words: {parsed.detail}")
+
+    with ChatServer(Behaviour(faults={"prose": 0.5})) as server:
+        ledger = ledger_at(tmp_path)
+        items = stored_items(ledger, answers(15))
+        before = run(ledger, items, rubric(), server.spec())
+        monkeypatch.setattr(task, "parse_reply", reworded)
+        monkeypatch.setattr(task, "PARSER_VERSION", task.PARSER_VERSION + 1)
+        after = run(ledger, items, rubric(), server.spec())
+    assert before.repaired > 0
+    assert after.sent == 0
+    assert (after.scored, after.unscored) == (before.scored, before.unscored)
+
+
+def test_tokens_of_repairs_and_of_unusable_replies_are_counted(tmp_path: Path) -> None:
+    prices = Prices(prompt=1.0, cached=1.0, completion=1.0)
+    with ChatServer(Behaviour(fault_once={"prose": 0.3, "empty_choices": 0.3})) as server:
+        ledger = ledger_at(tmp_path)
+        outcome = run(
+            ledger, stored_items(ledger, answers(20)), rubric(), server.spec(), prices=prices
+        )
+        completed = server.stats()["completed"]
+    report = build_report(ledger, outcome.run, "equal", None)
+    assert completed == outcome.sent > 50
+    calls = len(all_calls(ledger))
+    assert calls < completed, "some replies were unusable and are in no call"
+    stored = sum(call.prompt_tokens or 0 for call in all_calls(ledger))
+    assert report["run"]["tokens"]["prompt"] == stored < outcome.progress.prompt_tokens
+    assert report["run"]["cost"] == pytest.approx(sum(c.cost or 0 for c in all_calls(ledger)))
+
+
+def test_missing_samples_lower_the_coverage(tmp_path: Path) -> None:
+    with ChatServer(Behaviour(scripted=["ok", "refusal", "refusal"] * 10)) as server:
+        ledger = ledger_at(tmp_path)
+        outcome = run(
+            ledger, stored_items(ledger, answers(10)), rubric(criterion("tact")), server.spec(),
+            ScoreSettings(samples=3), concurrency=1,
+        )  # fmt: skip
+    report = build_report(ledger, outcome.run, "equal", None)
+    (tact,) = [entry for entry in report["estimates"] if entry["criterion"] == "tact"]
+    assert (tact["n_answers"], tact["coverage"]) == (10, pytest.approx(1 / 3))
+
+
+def test_a_stop_sends_nothing_more_and_keeps_what_comes_back(tmp_path: Path) -> None:
+    """A bad key while slow replies are on the wire: they come back and are kept."""
+    script = ["ok"] * 3 + ["401"] + ["ok"] * 500
+    with ChatServer(Behaviour(scripted=script, latency_s=0.3)) as server:
+        ledger = ledger_at(tmp_path)
+        items = stored_items(ledger, answers(100))
+        with pytest.raises(EndpointError):
+            run(ledger, items, rubric(), server.spec(), concurrency=8, timeout_s=5.0)
+        stats = server.stats()
+    assert stats["requests"] <= 8 + 3
+    assert len(all_calls(ledger)) == stats["completed"] == stats["requests"] - 1

@@ -213,16 +213,13 @@ class TestUnusableReplies:
     def test_an_unknown_field_with_half_a_surrogate_pair(self) -> None:
         assert_unscored(parsed(reply(**{"\ud800": 1})), Reason.INVALID)
 
-    @pytest.mark.xfail(
-        reason="a level nested just below the parser's limit is beyond the encoder's", strict=True
-    )
     def test_a_level_of_any_depth(self) -> None:
         for depth in range(900, 1050):
             assert_unscored(parsed(with_level("[" * depth + "]" * depth)), Reason.INVALID)
 
     def test_the_reason_is_given_in_words(self) -> None:
         assert parsed(reply() + reply()).detail == "text after the JSON object"
-        assert parsed(reply(level="4")).detail == 'level is "4", not a whole number'
+        assert parsed(reply(level="4")).detail == 'level is a text, not a whole number'
         assert parsed(reply(mood=1)).detail == "the unknown field mood"
         assert parsed(reply()[:-1] + ', "level": 1}').detail == "the key level stands there twice"
         assert parsed(with_level("NaN")).detail == "NaN is not JSON"
@@ -331,9 +328,6 @@ class TestEvidence:
         quote = " ".join(words[start : data.draw(st.integers(start, len(words)))])
         assert parsed(reply(evidence=[quote]), answer).level == 4
 
-    @pytest.mark.xfail(
-        reason="a quote that ends within a composed character is compared composed", strict=True
-    )
     def test_a_passage_that_ends_before_a_combining_mark_is_genuine(self) -> None:
         answer = "cafe\u0301"
         assert unicodedata.normalize("NFC", answer) == "caf\u00e9"

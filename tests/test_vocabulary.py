@@ -162,12 +162,12 @@ class TestShippedFiles:
 class TestRubric:
     """A rubric that could not be judged by is refused."""
 
-    def test_scores_default_to_fifths_and_levels_are_put_in_order(self, tmp_path: Path) -> None:
+    def test_scores_default_to_the_place_on_the_scale_and_levels_are_put_in_order(self, tmp_path: Path) -> None:
         text = changed(
             RUBRIC, "level: 0\n        description: rude", "level: 4\n        description: fine"
         )
         rubric = load_rubric(written(tmp_path, changed(text, "level: 5", "level: 1")))
-        assert [(step.level, step.score) for step in rubric["tone"].levels] == [(1, 0.2), (4, 0.8)]
+        assert [(step.level, step.score) for step in rubric["tone"].levels] == [(1, 0), (4, 1)]
 
     def test_levels_may_share_a_score(self, tmp_path: Path) -> None:
         text = changed(RUBRIC, "description: kind", "description: kind\n        score: 0")

@@ -31,6 +31,7 @@ def estimates(
     rubric: Rubric,
     *,
     categories: Mapping[str, str | None] | None = None,
+    samples: int = 1,
     confidence: float = 0.95,
     seed: int = 0,
 ) -> list[Estimate]:
@@ -46,8 +47,10 @@ def estimates(
     answer, ``n_answers`` that are scored, ``unscored`` answers by reason, ``not_applicable`` ones,
     and ``open`` ones, which have no verdict. With ``categories`` (category per question_id), an
     answer without verdict on a criterion that the rubric excludes for it counts as not applicable
-    rather than open. ``coverage`` is the share of the wanted (not not_applicable) answers that are
-    scored; 1 if none is wanted. Where nothing is scored, value, low and high are None.
+    rather than open. ``coverage`` is the share of the wanted verdicts that are scored: on a
+    criterion, ``samples`` for each answer that is not not_applicable; for the overall, one for
+    each such answer. It is 1 if none is wanted. Where nothing is scored, value, low and high are
+    None.
 
     The same seed gives the same numbers, whatever the order of the rows and whichever other models
     there are. No answers give no estimates. Raises UsageError for scores of several rulers and
@@ -58,13 +61,14 @@ def estimates(
     require_one_ruler_each(scores)
     found = pl.concat(
         [
-            scores.select(*ANSWER, "criterion", "status", "reason", "score"),
+            scores.select(*ANSWER, "criterion", "status", "reason", "score", "k"),
             overalls.select(
                 *ANSWER,
                 pl.lit(OVERALL).alias("criterion"),
                 "status",
                 "reason",
                 pl.col("overall").alias("score"),
+                pl.lit(samples, pl.Int64).alias("k"),
             ),
         ]
     )
@@ -72,7 +76,7 @@ def estimates(
     return [
         estimate
         for _, of_model in rows.group_by(["model"], maintain_order=True)
-        for estimate in _of_model(of_model, rubric, confidence, seed)
+        for estimate in _of_model(of_model, rubric, samples, confidence, seed)
     ]
 
 
@@ -84,6 +88,7 @@ def grouped_estimates(
     *,
     by: Mapping[str, str | None],
     categories: Mapping[str, str | None] | None = None,
+    samples: int = 1,
     confidence: float = 0.95,
     seed: int = 0,
 ) -> list[tuple[str | None, Estimate]]:
@@ -103,6 +108,7 @@ def grouped_estimates(
             overalls,
             rubric,
             categories=categories,
+            samples=samples,
             confidence=confidence,
             seed=seed,
         )
@@ -144,7 +150,7 @@ def _wanted(
     return (
         answers.select(SLOT)
         .join(pl.DataFrame({"criterion": names, "at": range(len(names))}), how="cross")
-        .join(bound.select(*key, "status", "reason", "score"), on=key, how="left")
+        .join(bound.select(*key, "status", "reason", "score", "k"), on=key, how="left")
         .join(exclusions, on=["question_id", "criterion"], how="left")
         .with_columns(pl.coalesce("status", "_rule", pl.lit(OPEN)).alias("status"))
         .drop("_rule")
@@ -152,7 +158,9 @@ def _wanted(
     )
 
 
-def _of_model(rows: pl.DataFrame, rubric: Rubric, confidence: float, seed: int) -> list[Estimate]:
+def _of_model(
+    rows: pl.DataFrame, rubric: Rubric, samples: int, confidence: float, seed: int
+) -> list[Estimate]:
     """The estimates of one model, whose rows are those of `_wanted`."""
     names = [*(criterion.criterion for criterion in rubric.criteria), OVERALL]
     questions = rows.with_columns((pl.col("question_id").rank("dense") - 1).alias("row"))
@@ -170,6 +178,8 @@ def _of_model(rows: pl.DataFrame, rubric: Rubric, confidence: float, seed: int) 
         rows.group_by(["at", "status", "reason"]).len().sort("at", "status", "reason").iter_rows()
     ):
         counts[at][status, reason] = number
+    scored = rows.filter(pl.col("status") == Status.SCORED.value)
+    verdicts = dict(scored.group_by("at").agg(pl.col("k").sum()).iter_rows())
 
     result = []
     for at, (name, interval) in enumerate(zip(names, intervals, strict=True)):
@@ -189,7 +199,7 @@ def _of_model(rows: pl.DataFrame, rubric: Rubric, confidence: float, seed: int) 
                 n_questions=int(np.count_nonzero(~np.isnan(matrix[:, at]))),
                 n_answers=n_answers,
                 n_ratings=0,
-                coverage=n_answers / wanted if wanted else 1.0,
+                coverage=verdicts.get(at, 0) / (wanted * samples) if wanted else 1.0,
                 unscored={
                     reason: number
                     for (status, reason), number in counts[at].items()

@@ -6,12 +6,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from judge.cli._console import say
 from judge.errors import InputError, UsageError
 from judge.ledger import Ledger
 from judge.questions import load_questions
 from judge.records import Answer, Question
 from judge.scoring import Item, item_of
-from judge.tables import questions_for, read_answers
+from judge.tables import completed, questions_for, read_answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +42,12 @@ def read_given(path: Path, questions: str, models: Sequence[str] | None) -> Give
     without answers.
     """
     file = read_answers(path)
+    if file.ignored:
+        say(f"{path}: columns without a meaning here, ignored: {', '.join(file.ignored)}.")
     resolved = questions_for(file, load_questions(questions))
     _require_models(models, {answer.model for answer in file.answers}, str(path))
     kept = [answer for answer in file.answers if models is None or answer.model in models]
+    _require_one_occasion(kept, str(path))
     wanted = {answer.question_id for answer in kept}
     return GivenAnswers(
         kept, {name: question for name, question in resolved.items() if name in wanted}
@@ -59,12 +63,11 @@ def items_of_ledger(ledger: Ledger, questions: str, models: Sequence[str] | None
             f"{ledger.url} holds no answers. Import some (judge import answers FILE) or give "
             "--answers FILE."
         )
-    known: Mapping[str, Question] = {}
-    if any(row.question is None for row in stored):
-        known = {question.question_id: question for question in load_questions(questions)}
+    _require_one_occasion([row.answer for row in stored], ledger.url)
+    known = {question.question_id: question for question in load_questions(questions)}
     items = []
     for row in stored:
-        question = row.question or known.get(row.answer.question_id)
+        question = completed(row.question, known.get(row.answer.question_id))
         if question is None:
             raise InputError(
                 path=questions,
@@ -74,6 +77,20 @@ def items_of_ledger(ledger: Ledger, questions: str, models: Sequence[str] | None
             )
         items.append(item_of(row.answer_id, row.answer, question))
     return items
+
+
+def _require_one_occasion(answers: Sequence[Answer], where: str) -> None:
+    """Raise UsageError if a model's answer to a question is there on several occasions."""
+    occasions: dict[tuple[str, str, int], str] = {}
+    for answer in answers:
+        identity = (answer.model, answer.question_id, answer.sample)
+        other = occasions.setdefault(identity, answer.occasion)
+        if other != answer.occasion:
+            raise UsageError(
+                f"{where}: answers of {answer.model} to {answer.question_id} from two occasions "
+                f"({other!r} and {answer.occasion!r}). One run scores one of them: give --answers "
+                "a file with one occasion."
+            )
 
 
 def _require_models(models: Sequence[str] | None, known: Collection[str], where: str) -> None:

@@ -30,7 +30,7 @@ Ledger = Annotated[
         "--ledger",
         envvar="PLUMBLINE_LEDGER",
         metavar="URL",
-        help="Where calls and verdicts are kept: sqlite:///FILE.",
+        help="Where calls and verdicts are kept: sqlite:///FILE or postgresql://...",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one machine-readable object on stdout.")]
@@ -87,7 +87,8 @@ def root(
     """Score answers with a model judge, per criterion, and say how sure that is.
 
     Start with `judge demo`. A SPEC names a model: openai:MODEL, http://HOST:PORT/v1#MODEL, or
-    offline (a baseline of fixed formulas, no model).
+    offline (a baseline of fixed formulas, no model). Keys: OPENAI_API_KEY for openai:,
+    PLUMBLINE_API_KEY for other servers.
 
     Exit codes: 0 done, 2 usage or input error, 12 incomplete, 70 a defect of ours, 130
     interrupted (run the same command again to go on).
@@ -120,10 +121,11 @@ def demo(
     out: Out = DEFAULT_REPORT,
     json: Json = False,
 ) -> None:
-    """Score the shipped demo answers (45 questions, two answer sets) and write a report.
+    """Score the demo answers and write a report.
 
-    The answers were written by the authors of Plumbline to show the path; their scores say
-    nothing about any model. Running it again pays for nothing twice.
+    45 questions, two answer sets, eight criteria. The answers were written by the authors of
+    Plumbline to show the path; their scores say nothing about any model. Running it again pays
+    for nothing twice.
     """
     from judge.cli import _scoring
 
@@ -175,7 +177,8 @@ def score(
     occasion: Annotated[
         str,
         typer.Option(
-            metavar="X", help="A new occasion is a new measurement; the same one is reused."
+            metavar="X",
+            help="Measure anew under this name, e.g. a date. Without it, verdicts are reused.",
         ),
     ] = "",
     weights: Weights = "equal",
@@ -212,10 +215,14 @@ def score(
     ledger: Ledger = DEFAULT_LEDGER,
     json: Json = False,
 ) -> None:
-    """Score answers per criterion; what the ledger holds already is not paid for again.
+    """Score answers with a judge, per criterion.
 
-    Interrupted or killed, the same command goes on where it stopped. Failed verdicts are never
-    turned into numbers: they are unscored, with a reason, or open.
+    For example: judge score --judge openai:MODEL --rubric communication --answers answers.jsonl
+    --dry-run
+
+    What the ledger holds already is not paid for again. Interrupted or
+    killed, the same command goes on where it stopped. Failed verdicts are never turned into
+    numbers: they are unscored, with a reason, or open.
     """
     from judge.cli import _scoring
 
@@ -255,7 +262,10 @@ def import_(
     ledger: Ledger = DEFAULT_LEDGER,
     json: Json = False,
 ) -> None:
-    """Import answers, verdicts or human ratings into the ledger: all rows, or none."""
+    """Import answers, verdicts or ratings.
+
+    All rows, or none. For example: judge import answers answers.csv
+    """
     from judge.cli import _transfer
 
     _transfer.import_file(kind.value, file, ledger_url=ledger, as_json=json)
@@ -270,7 +280,10 @@ def export(
     ledger: Ledger = DEFAULT_LEDGER,
     json: Json = False,
 ) -> None:
-    """Write answers, verdicts (raw levels), scores (0 to 1) or ratings to a file."""
+    """Export answers, verdicts, scores or ratings.
+
+    Verdicts carry raw levels, scores lie in 0 to 1. For example: judge export scores --out s.csv
+    """
     from judge.cli import _transfer
 
     _transfer.export_file(kind.value, out, ledger_url=ledger, as_json=json)
@@ -287,7 +300,11 @@ def report(
     out: Out = DEFAULT_REPORT,
     json: Json = False,
 ) -> None:
-    """Write the report of a run: one self-contained HTML file, and the same as JSON."""
+    """Write the report of a run.
+
+    One self-contained HTML file, and the same as JSON. For example: judge report --weights paper
+    --out my-report
+    """
     from judge.cli import _reporting
 
     _reporting.report(
@@ -299,6 +316,10 @@ def main() -> None:
     """Run the command; errors for people get one paragraph, and exit codes mean something."""
     try:
         app()  # ends the process itself: 0 when done, 2 on a usage error, 130 on an interrupt
+    except SystemExit as ended:
+        if ended.code == ExitCode.INTERRUPTED:
+            print("judge: run the same command again to go on.", file=sys.stderr)
+        raise
     except PlumblineError as error:
         print(f"judge: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

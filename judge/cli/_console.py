@@ -41,13 +41,13 @@ class ScoreDisplay:
 
     def __init__(self, judge: str) -> None:
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             TaskProgressColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[state]}"),
+            TextColumn("{task.fields[state]}", markup=False),
             console=console,
         )
         self._task = self._progress.add_task(f"judging with {judge}", total=None, state="")
@@ -106,4 +106,13 @@ def summary(run: ScoreRun) -> str:
         + (f" ({missing})" if missing else "")
         + f", {progress.open} open."
     )
-    return text + f" {run.sent} requests sent, {progress.from_ledger} units from the ledger."
+    text += f" {run.sent} requests sent, {progress.from_ledger} units from the ledger."
+    if run.sent:
+        text += (
+            f" {progress.prompt_tokens:,} prompt tokens ({progress.cached_tokens:,} cached), "
+            f"{progress.completion_tokens:,} reply tokens"
+        )
+        text += f", ${progress.cost:,.4f}." if progress.cost and not progress.unpriced else "."
+    for refused in run.given_up:
+        text += f"\nThe server does not take {refused}. It is no longer asked for that."
+    return text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import orjson
 
 from judge.cli._console import console, print_json, say
 from judge.errors import UsageError
-from judge.ledger import Ledger, open_ledger
+from judge.ledger import open_ledger
 from judge.report import build_report, render_html
 
 
@@ -36,32 +37,26 @@ def report(
     out: Path,
     as_json: bool,
 ) -> None:
-    """Write the report of a run."""
+    """Write the report of a run and print its numbers."""
     ledger = open_ledger(ledger_url, create=False)
     try:
-        written = write(ledger, run, weights, stage, out)
+        data = build_report(ledger, run, weights, stage)
     finally:
         ledger.close()
+    written = write(data, out)
+    show_overall(data)
     if as_json:
         print_json(written.object())
     say(f"Report: {written.html.resolve()}")
 
 
-def write(
-    ledger: Ledger,
-    run: str | None,
-    weights: str,
-    stage: str | None,
-    out: Path,
-    demo: bool = False,
-) -> Written:
+def write(report: Mapping[str, Any], out: Path) -> Written:
     """Write report.html and report.json into a folder, which is created if it is missing."""
-    data = build_report(ledger, run, weights, stage, demo=demo)
+    written = Written(out / "report.html", out / "report.json")
     try:
         out.mkdir(parents=True, exist_ok=True)
-        written = Written(out / "report.html", out / "report.json")
-        _replace(written.html, render_html(data).encode())
-        _replace(written.json, orjson.dumps(data, option=orjson.OPT_INDENT_2))
+        _replace(written.html, render_html(report).encode())
+        _replace(written.json, orjson.dumps(report, option=orjson.OPT_INDENT_2))
     except OSError as error:
         raise UsageError(
             f"{out}: the report cannot be written ({error.strerror}). Name another folder with "
@@ -76,15 +71,16 @@ def _replace(path: Path, content: bytes) -> None:
     temporary.replace(path)
 
 
-def show_overall(ledger: Ledger, run: str, weights: str, stage: str | None) -> None:
+def show_overall(data: Mapping[str, Any]) -> None:
     """Print overall and criteria per model, in the order of the input: no ranking."""
     from rich.table import Table
+    from rich.text import Text
 
-    data = build_report(ledger, run, weights, stage)
-    table = Table(title=f"Mean scores (0 to 1) under {data['run']['weights']} weights", box=None)
+    title = Text(f"Mean scores (0 to 1) under {data['run']['weights']} weights")
+    table = Table(title=title, box=None)
     table.add_column("criterion")
     for model in data["models"]:
-        table.add_column(model, justify="right")
+        table.add_column(Text(model), justify="right")
     by = {(entry["criterion"], entry["model"]): entry for entry in data["estimates"]}
     names = [criterion["criterion"] for criterion in data["criteria"]]
     for name in (*names, "overall"):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 from judge.cli import _reporting
 from judge.cli._answers import GivenAnswers, items_of_ledger, read_given
+from judge.cli._auto import auto_judge
 from judge.cli._console import ScoreDisplay, print_json, say
 from judge.endpoint import (
     Budget,
@@ -23,9 +24,11 @@ from judge.endpoint import (
     RetryPolicy,
     parse_spec,
 )
-from judge.errors import ExitCode, Incomplete, UsageError
+from judge.errors import ExitCode, Incomplete, NoLedgerError, UsageError
 from judge.ledger import Ledger, open_ledger
+from judge.offline import FEATURES
 from judge.records import Reason
+from judge.report import build_report
 from judge.resources import shipped
 from judge.rubric import Rubric, load_rubric
 from judge.scoring import (
@@ -33,7 +36,6 @@ from judge.scoring import (
     Item,
     ScoreRun,
     ScoreSettings,
-    Workload,
     workload,
 )
 from judge.scoring import score as run_score
@@ -70,26 +72,24 @@ def score(options: ScoreOptions, *, ledger_url: str, dry_run: bool, as_json: boo
     """Score answers, print what came out, and end with the exit code that says how it went."""
     job = _prepare(options)
     given = _given(options)
-    ledger = open_ledger(ledger_url)
+    if dry_run:
+        _show_workload(options, job, given, ledger_url, as_json)
+        return
+    ledger = open_ledger(ledger_url, create=given is not None)
     try:
-        items = _items(options, given, ledger, store=not dry_run)
-        if dry_run:
-            _show_workload(
-                workload(ledger, items, job.rubric, job.spec, job.settings), job, as_json
-            )
-            return
-        outcome = _run(options, job, ledger, items)
-        _reporting.show_overall(ledger, outcome.run, options.weights, options.stage)
+        outcome = _run(options, job, ledger, _items(options, given, ledger))
+        report = build_report(ledger, outcome.run, options.weights, options.stage)
     finally:
         ledger.close()
+    _reporting.show_overall(report)
     if as_json:
-        print_json({"run": run_object(outcome, job)})
-    say(f"Report: judge report --ledger {ledger.url}")
+        print_json({"run": run_object(outcome, job), "estimates": report["estimates"]})
+    say(f"Report: judge report --run {outcome.run} --ledger {ledger.url}")
     _end(outcome, options)
 
 
 def demo(options: ScoreOptions, *, ledger_url: str, out: Path, as_json: bool) -> None:
-    """Score the shipped demo answers and write the report."""
+    """Score the shipped demo answers and write the report, unless nothing could be scored."""
     options = replace(
         options, judge=auto_judge(options.judge), answers=shipped("demo/answers.jsonl")
     )
@@ -97,60 +97,24 @@ def demo(options: ScoreOptions, *, ledger_url: str, out: Path, as_json: bool) ->
     given = _given(options)
     ledger = open_ledger(ledger_url)
     try:
-        outcome = _run(options, job, ledger, _items(options, given, ledger, store=True))
-        _reporting.show_overall(ledger, outcome.run, options.weights, options.stage)
-        written = _reporting.write(
-            ledger, outcome.run, options.weights, options.stage, out, demo=True
-        )
+        outcome = _run(options, job, ledger, _items(options, given, ledger))
+        report = build_report(ledger, outcome.run, options.weights, options.stage, demo=True)
     finally:
         ledger.close()
+    if outcome.scored == 0:
+        _end(outcome, options)
+    _reporting.show_overall(report)
+    written = _reporting.write(report, out)
     if as_json:
-        print_json({"run": run_object(outcome, job), **written.object()})
+        print_json(
+            {
+                "run": run_object(outcome, job),
+                "estimates": report["estimates"],
+                **written.object(),
+            }
+        )
     say(f"Report: {written.html.resolve()}")
     _end(outcome, replace(options, max_unscored=1.0) if job.spec.offline else options)
-
-
-def auto_judge(spec: str) -> str:
-    """What ``auto`` stands for: PLUMBLINE_JUDGE, a configured OpenAI endpoint, else offline."""
-    if spec != "auto":
-        return spec
-    if named := os.environ.get("PLUMBLINE_JUDGE"):
-        return named
-    if os.environ.get("OPENAI_API_KEY") or os.environ.get("OPENAI_BASE_URL"):
-        model = os.environ.get("OPENAI_MODEL") or _only_model()
-        return f"openai:{model}"
-    say(
-        "No endpoint is configured (PLUMBLINE_JUDGE, OPENAI_API_KEY or OPENAI_BASE_URL), so the "
-        "offline baseline scores: fixed formulas, not an LLM."
-    )
-    return "offline"
-
-
-def _only_model() -> str:
-    """The model of an endpoint that serves exactly one.
-
-    Raises UsageError where there is a choice: which model to pay for is not ours to guess.
-    """
-    import openai
-
-    try:
-        with openai.OpenAI(
-            api_key=os.environ.get("OPENAI_API_KEY") or "none",
-            base_url=os.environ.get("OPENAI_BASE_URL") or None,
-            timeout=20.0,
-        ) as client:
-            names = [model.id for model in client.models.list()]
-    except openai.OpenAIError as error:
-        raise UsageError(
-            f"The configured endpoint does not list its models ({error}). Name the judge with "
-            "PLUMBLINE_JUDGE, e.g. openai:MODEL, or use --judge offline."
-        ) from error
-    if len(names) == 1:
-        return names[0]
-    raise UsageError(
-        f"The configured endpoint serves {len(names)} models. Say which one judges: "
-        "PLUMBLINE_JUDGE=openai:MODEL (or OPENAI_MODEL), or use --judge offline."
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +130,7 @@ class _Job:
 
 def _prepare(options: ScoreOptions) -> _Job:
     rubric = load_rubric(options.rubric)
+    _require_known_baselines(rubric, options.rubric)
     load_profile(options.weights, rubric).vector(stage=options.stage)
     spec = parse_spec(auto_judge(options.judge))
     prices = None if options.price is None else Prices.parse(options.price)
@@ -186,6 +151,15 @@ def _prepare(options: ScoreOptions) -> _Job:
         retry=frozenset(_reason(name) for name in options.retry_unscored),
     )
     return _Job(spec=spec, rubric=rubric, settings=settings, prices=prices, budget=budget)
+
+
+def _require_known_baselines(rubric: Rubric, name: str) -> None:
+    for criterion in rubric.criteria:
+        if criterion.baseline is not None and criterion.baseline not in FEATURES:
+            raise UsageError(
+                f"{name}: {criterion.criterion}: found baseline {criterion.baseline}, expected "
+                f"one of {', '.join(FEATURES)}, or none."
+            )
 
 
 def _temperature(text: str) -> float | None:
@@ -215,13 +189,11 @@ def _given(options: ScoreOptions) -> GivenAnswers | None:
     return read_given(options.answers, options.questions, options.models)
 
 
-def _items(
-    options: ScoreOptions, given: GivenAnswers | None, ledger: Ledger, *, store: bool
-) -> list[Item]:
-    """The answers to score: those of the file, or what the ledger holds."""
+def _items(options: ScoreOptions, given: GivenAnswers | None, ledger: Ledger) -> list[Item]:
+    """The answers to score: those of the file (stored on the way), or what the ledger holds."""
     if given is None:
         return items_of_ledger(ledger, options.questions, options.models)
-    return given.items(ledger if store else None)
+    return given.items(ledger)
 
 
 def _run(options: ScoreOptions, job: _Job, ledger: Ledger, items: Sequence[Item]) -> ScoreRun:
@@ -270,7 +242,25 @@ def run_object(outcome: ScoreRun, job: _Job) -> dict[str, Any]:
     }
 
 
-def _show_workload(work: Workload, job: _Job, as_json: bool) -> None:
+def _show_workload(
+    options: ScoreOptions, job: _Job, given: GivenAnswers | None, ledger_url: str, as_json: bool
+) -> None:
+    """Say what would be sent; a ledger that is not there yet is not created."""
+    with tempfile.TemporaryDirectory() as nowhere:
+        try:
+            ledger = open_ledger(ledger_url, create=False)
+        except NoLedgerError:
+            if given is None:
+                raise
+            ledger = open_ledger(f"sqlite:///{nowhere}/empty.db")
+        try:
+            if given is None:
+                items = items_of_ledger(ledger, options.questions, options.models)
+            else:
+                items = given.items(None)
+            work = workload(ledger, items, job.rubric, job.spec, job.settings)
+        finally:
+            ledger.close()
     cost = None
     if job.prices is not None:
         cost = job.prices.cost(work.prompt_tokens, 0, work.completion_tokens)
@@ -301,17 +291,36 @@ def _end(outcome: ScoreRun, options: ScoreOptions) -> None:
 
 def _incomplete_text(outcome: ScoreRun, options: ScoreOptions) -> str:
     progress = outcome.progress
-    parts = []
+    parts, remedies = [], []
     if progress.stopped:
         parts.append(f"stopped early: {progress.stopped}")
     if progress.open:
-        why = "; ".join(f"{count} {reason}" for reason, count in progress.open_why.items())
-        parts.append(f"{progress.open} units are open" + (f" ({why})" if why else ""))
+        left = dict(progress.open_why)
+        if unreached := progress.open - sum(left.values()):
+            left["not reached"] = unreached
+        listed = "; ".join(f"{count} {reason}" for reason, count in left.items())
+        parts.append(f"{progress.open} open ({listed})")
+        remedies.append("the same command goes on with open units")
+    if progress.last_rejection:
+        parts.append(f"the last rejection said: {progress.last_rejection}")
     if outcome.unscored:
         why = ", ".join(f"{count} {reason}" for reason, count in outcome.unscored.most_common())
-        parts.append(f"{outcome.unscored.total()} verdicts are unscored ({why})")
+        parts.append(f"{outcome.unscored.total()} unscored ({why})")
+        remedies.append(_unscored_remedy(outcome, options))
     return (
         f"incomplete: {'; '.join(parts)}. {outcome.missing_share:.1%} of the wanted verdicts are "
-        f"missing, {options.max_unscored:.1%} are allowed (--max-unscored). The same command goes "
-        "on with open units; --retry-unscored REASON asks again for unscored ones."
+        f"missing, {options.max_unscored:.1%} are allowed (--max-unscored). To go on: "
+        f"{'; '.join(remedies)}."
     )
+
+
+def _unscored_remedy(outcome: ScoreRun, options: ScoreOptions) -> str:
+    """What can be done about verdicts that are missing for good."""
+    if options.judge == "offline":
+        return (
+            "the offline baseline needs a reference, required facts or checks to assess some "
+            "criteria (columns of the answers, or a question set): add them, use a model as the "
+            "judge, or allow more missing"
+        )
+    reason = outcome.unscored.most_common(1)[0][0]
+    return f"--retry-unscored {reason} asks again"

@@ -187,10 +187,17 @@ def _verdict_row(identity: Row, samples: list[Row]) -> Row:
         "scores": [row["level"] for row in scored] or None,
         "scale_min": shown["scale_min"],
         "scale_max": shown["scale_max"],
+        "unit_scores": [row["score"] for row in scored] or None,
         "unscored": unscored or None,
         "evidence": json.loads(shown["evidence"]),
         "rationale": shown["rationale"],
+        "answer_hash": _hex(shown["answer_hash"]),
+        "question_hash": _hex(shown["question_hash"]),
     }
+
+
+def _hex(value: bytes | None) -> str | None:
+    return None if value is None else value.hex()
 
 
 def score_rows(ledger: Ledger) -> list[Row]:

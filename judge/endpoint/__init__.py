@@ -12,9 +12,10 @@ from judge.endpoint._faults import (
 from judge.endpoint._limits import AdaptiveLimit, Budget, Prices, RateLimits, estimated_tokens
 from judge.endpoint._reply import Usage, read_reply, read_usage
 from judge.endpoint._request import Capabilities, Decoding, OutputMode, request_body
-from judge.endpoint._spec import ModelSpec, parse_spec
+from judge.endpoint._spec import OPENAI_URL, ModelSpec, parse_spec
 
 __all__ = [
+    "OPENAI_URL",
     "AdaptiveLimit",
     "Budget",
     "BudgetSpent",

@@ -169,11 +169,14 @@ class Prices:
         """From ``PROMPT,CACHED,COMPLETION``. Raises UsageError otherwise."""
         try:
             prompt, cached, completion = (float(part) for part in text.split(","))
+            usable = all(0 <= price < float("inf") for price in (prompt, cached, completion))
         except ValueError:
+            usable = False
+        if not usable:
             raise UsageError(
                 f"--price {text}: expected three numbers PROMPT,CACHED,COMPLETION, in USD per "
                 "million tokens, e.g. 1.25,0.125,10."
-            ) from None
+            )
         return Prices(prompt=prompt, cached=cached, completion=completion)
 
     def cost(self, prompt_tokens: int, cached_tokens: int, completion_tokens: int) -> float:

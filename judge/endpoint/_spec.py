@@ -63,16 +63,25 @@ def parse_spec(spec: str) -> ModelSpec:
         )
     if spec.startswith(("http://", "https://")):
         base_url, _, model = spec.partition("#")
-        if model and urlsplit(base_url).hostname:
+        if model and _is_address(base_url):
             base_url = _without_secrets(base_url)
             return ModelSpec(identity=f"{base_url}#{model}", model=model, base_url=base_url)
-        raise UsageError(f"{spec}: the model is missing; expected http://HOST:PORT/v1#MODEL.")
+        raise UsageError(f"{spec}: expected a server and a model, as in http://HOST:PORT/v1#MODEL.")
     if spec.startswith(("vllm:", "hf:")):
         raise UsageError(
             f"{spec}: this version does not start models itself. Serve the model (vllm serve "
             "MODEL) and name the server: http://HOST:PORT/v1#MODEL."
         )
     raise UsageError(f"{spec}: not a model SPEC; expected {_FORMS}.")
+
+
+def _is_address(base_url: str) -> bool:
+    """Whether a URL names a host and, if any, a port that can exist."""
+    try:
+        parts = urlsplit(base_url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _without_secrets(base_url: str) -> str:

@@ -28,7 +28,7 @@ from judge.execution._writer import LedgerWriter
 from judge.ledger import Attempt, Call, Ledger, this_owner
 
 LEASE_S = 120.0
-_CHUNK = 256
+_CHUNK = 64
 _POLL_S = 0.5
 _LOOK_S = 0.02
 _REJECTIONS_TO_STOP = 5
@@ -125,9 +125,10 @@ class Progress:
 class Executor(Generic[T]):
     """Runs a plan against one endpoint and one ledger.
 
-    ``proven`` says that the endpoint is known to accept requests of this form; ``on_proof`` is
-    called (in the ledger's thread) when it first does. Until then, a server that rejects every
-    request is taken to refuse the form rather than the prompts.
+    ``proven`` asks the ledger whether the endpoint is known to accept requests of this form (this
+    run, an earlier one or another process may have seen it); ``on_proof`` notes that it does. Both
+    run in the ledger's thread. Only without that proof is a server that rejects one request after
+    the other taken to refuse the form rather than the prompts.
     """
 
     def __init__(
@@ -137,14 +138,15 @@ class Executor(Generic[T]):
         endpoint: ChatEndpoint,
         progress: Progress,
         *,
-        proven: bool,
+        proven: Callable[[], bool],
         on_proof: Callable[[], None],
     ) -> None:
         self.progress = progress
         self.writer = writer
         self._ledger = ledger
         self._endpoint = endpoint
-        self._proven = proven
+        self._ask_proof = proven
+        self._proven = False
         self._on_proof = on_proof
         self._owner = this_owner()
         self._in_flight: dict[bytes, Job[T]] = {}
@@ -329,10 +331,10 @@ class Executor(Generic[T]):
             raise
         except RejectedRequest as problem:
             enough = min(_REJECTIONS_TO_STOP, self.progress.planned)
-            if not self._proven and self._endpoint.traffic.rejected >= enough:
+            if self._endpoint.traffic.rejected >= enough and not await self._is_proven():
                 raise UnsupportedParameter(None, problem.detail) from problem
             raise
-        if not self._proven:
+        if not await self._is_proven():
             self._proven = True
             await self.writer.run(self._on_proof)
         self._failures_in_a_row = 0
@@ -356,6 +358,10 @@ class Executor(Generic[T]):
             attempts=completion.attempts,
             started_at=completion.started_at,
         )
+
+    async def _is_proven(self) -> bool:
+        self._proven = self._proven or await self.writer.run(self._ask_proof)
+        return self._proven
 
     async def call_once(self, request: CallRequest) -> tuple[Call, bool]:
         """A follow-up call: from the ledger, or claimed and sent. The flag says it is fresh.

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from judge.errors import LedgerError
+from judge.errors import LedgerError, NoLedgerError
 from judge.ledger._rows import Row
 
 Value: TypeAlias = str | int | bytes
@@ -76,9 +76,9 @@ def refuse_newer(place: str, version: int, known: int) -> None:
         )
 
 
-def no_ledger_yet(place: str) -> LedgerError:
+def no_ledger_yet(place: str) -> NoLedgerError:
     """The error for a ledger that should exist and does not."""
-    return LedgerError(
+    return NoLedgerError(
         f"{place}: there is no ledger here yet. Score some answers first (judge score, "
         "judge demo), or name the right one with --ledger."
     )

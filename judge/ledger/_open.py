@@ -32,7 +32,7 @@ def open_ledger(url: str, *, create: bool = True) -> Ledger:
         except ImportError as error:
             raise UsageError(
                 f"--ledger {shown}: PostgreSQL needs a driver that is not installed ({error}). "
-                "Install it with: pip install 'plumbline[postgres]'"
+                "Install it with: pip install 'psycopg[binary]'"
             ) from error
         return SqlLedger(PostgresDatabase(url, shown, create=create))
     raise UsageError(

@@ -57,6 +57,7 @@ def build_report(
     verdicts = _verdicts_of(ledger, run, answers)
     scores = answer_scores(verdicts)
     offline = run.body["judge"] == "offline"
+    samples = int(run.body["samples"])
     categories = {name: question.category for name, question in questions.items()}
     overalls = overall_scores(
         scores,
@@ -70,7 +71,7 @@ def build_report(
     for by in ("domain", "category"):
         values = {name: getattr(question, by) for name, question in questions.items()}
         for value, estimate in grouped_estimates(
-            answers, scores, overalls, rubric, by=values, categories=categories
+            answers, scores, overalls, rubric, by=values, categories=categories, samples=samples
         ):
             if estimate.criterion == "overall" and value is not None:
                 groups.append({"by": by, "group": value, **asdict(estimate)})
@@ -87,7 +88,9 @@ def build_report(
         "models": list(dict.fromkeys(row.answer.model for row in rows)),
         "estimates": [
             asdict(estimate)
-            for estimate in estimates(answers, scores, overalls, rubric, categories=categories)
+            for estimate in estimates(
+                answers, scores, overalls, rubric, categories=categories, samples=samples
+            )
         ],
         "groups": groups,
         "questions": _drill_down(rows, questions, verdicts, scores, overalls, rubric),

@@ -50,7 +50,6 @@ async def score(
     rulers from then on. Raises EndpointError when the run cannot go on; all finished work is kept.
     """
     capabilities = _known_capabilities(ledger, spec)
-    proven = ledger.capabilities(spec.identity) is not None
     given_up: list[str] = []
     async with writing(ledger) as writer:
         while True:
@@ -61,7 +60,7 @@ async def score(
                 return task.outcome
             endpoint = open_endpoint()
             try:
-                await _run_endpoint(task, items, writer, endpoint, on_tick, proven=proven)
+                await _run_endpoint(task, items, writer, endpoint, on_tick)
                 return task.outcome
             except UnsupportedParameter as problem:
                 lesser = capabilities.without(problem.parameter, settings.decoding)
@@ -71,7 +70,7 @@ async def score(
                         "Check the model and its settings."
                     ) from problem
                 given_up.append(f"{problem.parameter or 'structured output'}: {problem.detail}")
-                capabilities, proven = lesser, False
+                capabilities = lesser
 
 
 @dataclass(slots=True)
@@ -159,8 +158,6 @@ async def _run_endpoint(
     writer: LedgerWriter,
     endpoint: ChatEndpoint,
     on_tick: OnTick | None,
-    *,
-    proven: bool,
 ) -> None:
     """Run the plan; an interrupt lets calls in flight come back, a second one does not."""
     units = planned_units(items, task.rubric, task.settings.samples)
@@ -170,7 +167,7 @@ async def _run_endpoint(
             writer,
             endpoint,
             task.outcome.progress,
-            proven=proven,
+            proven=task.capabilities_are_known,
             on_proof=task.remember_capabilities,
         )
         ticker = asyncio.create_task(_tick(task.outcome, endpoint, on_tick))

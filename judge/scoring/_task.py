@@ -16,7 +16,7 @@ from judge.offline import BASELINE_VERSION, FEATURES, CannotAssess
 from judge.prompting import Case, Messages, render_case, repair_messages
 from judge.questions import question_to_dict
 from judge.records import Reason, Status, Verdict
-from judge.rubric import SCALE_MAX, SCALE_MIN, Rubric
+from judge.rubric import Rubric
 from judge.scoring._plan import Item, ScoreRun, ScoreSettings, Unit, level_schema
 from judge.verdicts import PARSER_VERSION, Parsed, parse_reply
 
@@ -150,6 +150,10 @@ class ScoringTask:
         for verdict in verdicts:
             self.outcome.count(verdict)
 
+    def capabilities_are_known(self) -> bool:
+        """Whether the ledger notes that the endpoint accepts requests of this form."""
+        return self.ledger.capabilities(self._spec.identity) == self._capabilities.to_dict()
+
     def remember_capabilities(self) -> None:
         """Note in the ledger what the endpoint was found to accept."""
         self.ledger.add_capabilities(self._spec.identity, self._capabilities.to_dict())
@@ -270,8 +274,8 @@ class ScoringTask:
             status=parsed.status,
             reason=parsed.reason,
             level=parsed.level,
-            scale_min=SCALE_MIN,
-            scale_max=SCALE_MAX,
+            scale_min=unit.criterion.levels[0].level,
+            scale_max=unit.criterion.levels[-1].level,
             score=parsed.score,
             evidence=parsed.evidence,
             rationale=parsed.rationale,
