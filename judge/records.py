@@ -121,6 +121,28 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """What the statistics use: a judge's samples on one answer and criterion in one number.
+
+    ``score`` is in [0, 1]: the mean over the ``k`` scored samples, None if there is none; ``sd``
+    is their standard deviation, None below two. ``kind`` says how it came about (``samples``).
+    """
+
+    question_id: str
+    model: str
+    answer_sample: int
+    criterion: str
+    judge: str
+    ruler: str
+    status: Status
+    reason: Reason | None
+    score: float | None
+    kind: str
+    k: int
+    sd: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rating:
     """One person's rating of one answer on one criterion, on the scale that they were given."""
 

@@ -20,7 +20,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from judge import tables
 from judge.cli._transfer import answer_rows, rating_rows, verdict_rows
 from judge.documents import validator
 from judge.errors import InputError, UsageError
@@ -29,6 +28,7 @@ from judge.questions import load_questions
 from judge.records import Answer, Question, Rating, Reason, Status, Verdict
 from judge.tables import (
     FORMATS,
+    _writing,
     questions_for,
     read_answers,
     read_ratings,
@@ -640,7 +640,7 @@ class TestWriting:
             path.write_text("half")
             raise KeyboardInterrupt
 
-        monkeypatch.setitem(tables._WRITERS, ".jsonl", interrupted)
+        monkeypatch.setitem(_writing._WRITERS, ".jsonl", interrupted)
         path = tmp_path / "old.jsonl"
         path.write_text("old")
         with pytest.raises(KeyboardInterrupt):
@@ -660,7 +660,7 @@ class TestWriting:
         def full(path: Path, rows: Sequence[Row]) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setitem(tables._WRITERS, ".csv", full)
+        monkeypatch.setitem(_writing._WRITERS, ".csv", full)
         with pytest.raises(UsageError, match=r"a.csv: cannot be written \(no space left on dev"):
             write_rows(tmp_path / "a.csv", [ANSWER])
         assert [entry.name for entry in tmp_path.iterdir()] == ["folder.csv"]
@@ -817,3 +817,11 @@ class TestRoundTrips:
         assert row["scores"] == [4.0, 2.0]
         assert row["unscored"] == {"refused": 1, "invalid": 1}
         assert got == given
+
+
+def test_frames_are_read_as_files_are() -> None:
+    frame = pl.DataFrame({"question_id": ["q"], "model": ["m"], "answer": ["A."], "sample": [1]})
+    (answer,) = read_answers(frame).answers
+    assert (answer.question_id, answer.answer, answer.sample) == ("q", "A.", 1)
+    with pytest.raises(InputError, match="frame: .*also the column"):
+        read_ratings(frame)

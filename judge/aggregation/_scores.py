@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import polars as pl
 
 from judge.aggregation._shared import (
@@ -11,7 +13,7 @@ from judge.aggregation._shared import (
     require_unique,
 )
 from judge.errors import UsageError
-from judge.records import Status
+from judge.records import Reason, Score, Status
 from judge.rulers import SAMPLES
 
 
@@ -56,6 +58,21 @@ def answer_scores(verdicts: pl.DataFrame) -> pl.DataFrame:
         pl.when(unscored).then(pl.col("reason")).alias("reason"),
         pl.lit(SAMPLES).alias("kind"),
     ).select(pl.col(name).cast(kind) for name, kind in SCORE_SCHEMA.items())
+
+
+def score_records(scores: pl.DataFrame) -> list[Score]:
+    """The rows of `answer_scores` as records."""
+    names = [field.name for field in fields(Score)]
+    return [
+        Score(
+            **{
+                **row,
+                "status": Status(row["status"]),
+                "reason": None if row["reason"] is None else Reason(row["reason"]),
+            }
+        )
+        for row in scores.select(names).iter_rows(named=True)
+    ]
 
 
 def _status(scored: pl.Expr, excluded: pl.Expr) -> pl.Expr:

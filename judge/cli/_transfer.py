@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -202,29 +203,25 @@ def _hex(value: bytes | None) -> str | None:
 
 def score_rows(ledger: Ledger) -> list[Row]:
     """Scores in [0, 1]: per answer, criterion, ruler and occasion, the mean of the samples."""
-    from judge.aggregation import answer_scores
+    from judge.aggregation import answer_scores, score_records
 
     rows: list[Row] = []
-    frame = _of_last_question(ledger.verdicts())
-    for (_, occasion, _), part in frame.group_by(
+    verdicts = _of_last_question(ledger.verdicts())
+    for (_, occasion, _), part in verdicts.group_by(
         ["ruler", "occasion", "judge"], maintain_order=True
     ):
-        for row in answer_scores(part).iter_rows(named=True):
+        for score in score_records(answer_scores(part)):
+            row = asdict(score)
+            sample = row.pop("answer_sample")
             rows.append(
                 {
-                    "question_id": row["question_id"],
-                    "model": row["model"],
-                    "sample": row["answer_sample"],
-                    **{
-                        name: row[name]
-                        for name in (
-                            "criterion", "judge", "ruler", "status", "reason", "score", "kind",
-                            "k", "sd",
-                        )
-                    },
+                    "question_id": row.pop("question_id"),
+                    "model": row.pop("model"),
+                    "sample": sample,
+                    **row,
                     "occasion": occasion,
                 }
-            )  # fmt: skip
+            )
     return rows
 
 

@@ -1,59 +1,27 @@
-"""Answers, verdicts and ratings as files: JSONL, CSV and Parquet, in and out.
-
-Reading is all or nothing: the first bad row ends it with file, line, field, what was found and
-what was expected. Writing replaces the target in one step.
-"""
+"""Answers, verdicts and ratings out of rows."""
 
 from __future__ import annotations
 
-import csv
-import json
 import math
-import os
-import re
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from datetime import date
-from decimal import Decimal
-from functools import cache
-from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
-
-import orjson
+from typing import Any
 
 from judge.documents import (
-    describe_violation,
-    read_text,
-    show_field,
     show_value,
-    unreadable,
     validator,
 )
-from judge.errors import InputError, UsageError
+from judge.errors import InputError
 from judge.questions import QuestionSet
 from judge.records import Answer, Question, Rating, Reason, Status, Verdict
+from judge.tables._reading import Row, Source, place_of, rows_of
 
-if TYPE_CHECKING:
-    pass
-
-FORMATS = (".jsonl", ".csv", ".parquet")
 UNSPECIFIED_RULER = "unspecified/"
 """Prefix of the ruler of imported verdicts that name none: one ruler per judge."""
 
-_OBJECT_COLUMNS = frozenset({"usage", "generation", "unscored"})
-_JSON_COLUMNS = _OBJECT_COLUMNS | {"scores", "unit_scores", "evidence"}
-_NUMBER_COLUMNS = frozenset({"score", "rating", "scale_min", "scale_max", "sample"})
-_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
-_LARGEST_SAMPLE = 2**31 - 1
-"""What every ledger can hold."""
 _MOST_UNSCORED = 10_000
 """Samples of one row; more is a slip, and would fill the memory."""
-_LONGEST_CELL = 2**31 - 1
-
-Row = dict[str, Any]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +37,12 @@ class AnswerFile:
     """Columns that mean nothing here, e.g. misspelt ones."""
 
 
-def read_answers(path: Path) -> AnswerFile:
+def read_answers(source: Source) -> AnswerFile:
     """Read answers. Raises InputError, also for an answer given twice, or two texts of a question.
 
     The texts, references, ... of the questions are those that the file gives, row by row the same.
     """
+    path = place_of(source)
     answers: list[Answer] = []
     lines: list[int] = []
     questions: dict[str, Row] = {}
@@ -81,7 +50,7 @@ def read_answers(path: Path) -> AnswerFile:
     ignored: dict[str, None] = {}
     meant = validator("answers").schema["properties"]
     seen = _Seen(path, ("question_id", "model", "sample", "occasion"))
-    for line, row in _rows(path, "answers"):
+    for line, row in rows_of(source, "answers"):
         ignored.update(dict.fromkeys(name for name in row if name not in meant))
         answer = Answer(
             question_id=row["question_id"],
@@ -159,18 +128,19 @@ def completed(own: Question | None, listed: Question | None) -> Question | None:
     return replace(listed, **{name: value for name, value in given.items() if value})
 
 
-def read_verdicts(path: Path) -> list[Verdict]:
+def read_verdicts(source: Source) -> list[Verdict]:
     """Read verdicts of any judge on any scale; ``score`` becomes the position on its scale.
 
     A row is one verdict per sample: of ``score`` or ``scores``, and of ``unscored`` (reason →
     count), which exports carry for the samples without a level. Raises InputError for a row that
     contradicts itself, such as a score beside a reason for not having one.
     """
+    path = place_of(source)
     verdicts: list[Verdict] = []
     seen = _Seen(
         path, ("question_id", "model", "sample", "criterion", "judge", "ruler", "occasion")
     )
-    for line, row in _rows(path, "verdicts"):
+    for line, row in rows_of(source, "verdicts"):
         ruler = row.get("ruler") or f"{UNSPECIFIED_RULER}{row['judge']}"
         occasion = row.get("occasion") or ""
         answer_sample = row["sample"]
@@ -286,11 +256,12 @@ def _missing_samples(
     return [Reason(name) for name in order for _ in range(counts[name])]
 
 
-def read_ratings(path: Path) -> list[Rating]:
+def read_ratings(source: Source) -> list[Rating]:
     """Read human ratings. Raises InputError for a second rating of the same thing by a rater."""
+    path = place_of(source)
     ratings: list[Rating] = []
     seen = _Seen(path, ("question_id", "model", "sample", "criterion", "rater"))
-    for line, row in _rows(path, "ratings"):
+    for line, row in rows_of(source, "ratings"):
         low, high = _scale(path, line, row)
         _within(path, line, "rating", row["rating"], (low, high))
         rating = Rating(
@@ -312,279 +283,6 @@ def read_ratings(path: Path) -> list[Rating]:
     return ratings
 
 
-def write_rows(path: Path, rows: Sequence[Row]) -> None:
-    """Write rows by the ending of the path; the file appears as a whole or not at all.
-
-    Raises UsageError for another ending, a folder that does not exist, and a file that the system
-    does not let us write.
-    """
-    ending = _ending(path)
-    folder = path.absolute().parent
-    if not folder.is_dir():
-        raise UsageError(f"{path}: the folder does not exist. Create it first.")
-    try:
-        handle, name = tempfile.mkstemp(dir=folder, prefix=".plumbline-")
-        os.close(handle)
-        temporary = Path(name)
-        try:
-            _WRITERS[ending](temporary, rows)
-            temporary.chmod(0o644)
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink()
-            raise
-    except OSError as error:
-        raise UsageError(
-            f"{path}: cannot be written ({(error.strerror or str(error)).lower()}). Free some "
-            "space, or name another file with --out."
-        ) from error
-
-
-def _write_jsonl(path: Path, rows: Sequence[Row]) -> None:
-    path.write_bytes(b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows))
-
-
-def _write_csv(path: Path, rows: Sequence[Row]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        if not rows:
-            return
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({name: _cell(value) for name, value in row.items()})
-
-
-def _write_parquet(path: Path, rows: Sequence[Row]) -> None:
-    import polars as pl
-
-    flat = [
-        {
-            name: json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
-            for name, value in row.items()
-        }
-        for row in rows
-    ]
-    pl.DataFrame(flat, infer_schema_length=None).write_parquet(path)
-
-
-_WRITERS: dict[str, Callable[[Path, Sequence[Row]], None]] = {
-    ".jsonl": _write_jsonl,
-    ".csv": _write_csv,
-    ".parquet": _write_parquet,
-}
-
-
-def _cell(value: Any) -> Any:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value
-
-
-def _ending(path: Path) -> str:
-    ending = path.suffix.lower()
-    if ending not in FORMATS:
-        raise UsageError(f"{path}: expected a file that ends in {', '.join(FORMATS)}.")
-    return ending
-
-
-def _rows(path: Path, schema: str) -> Iterator[tuple[int, Row]]:
-    """Validated rows with their line (CSV, JSONL) or row number (Parquet), from 1."""
-    readers: dict[str, Callable[[Path, str], Iterator[tuple[int, Row]]]] = {
-        ".jsonl": _jsonl_rows,
-        ".csv": _csv_rows,
-        ".parquet": _parquet_rows,
-    }
-    valid = _fast_validator(schema).is_valid
-    empty = True
-    for line, row in readers[_ending(path)](path, schema):
-        empty = False
-        if not valid(row) and (problem := next(validator(schema).iter_errors(row), None)):
-            field = show_field(list(problem.absolute_path)) or None
-            raise InputError(path=path, line=line, field=field, **describe_violation(problem))
-        row["sample"] = int(row.get("sample") or 0)
-        if row["sample"] > _LARGEST_SAMPLE:
-            raise InputError(
-                path=path,
-                line=line,
-                field="sample",
-                found=show_value(str(row["sample"])),
-                expected=f"a number of at most {_LARGEST_SAMPLE}",
-            )
-        yield line, row
-    if empty:
-        raise InputError(path=path, found="no rows", expected="at least one row")
-
-
-def _jsonl_rows(path: Path, schema: str) -> Iterator[tuple[int, Row]]:
-    for line, text in enumerate(read_text(path).split("\n"), start=1):
-        if not text.strip():
-            continue
-        try:
-            row = orjson.loads(text)
-        except orjson.JSONDecodeError as error:
-            raise InputError(
-                path=path,
-                line=line,
-                found=f"broken JSON ({error.msg} at character {error.pos})",
-                expected="one JSON object per line",
-            ) from None
-        if not isinstance(row, dict):
-            raise InputError(path=path, line=line, found=show_value(row), expected="a JSON object")
-        if twice := _repeated_keys(text):
-            raise InputError(
-                path=path, line=line, field=twice[0], found="two values", expected="one value"
-            )
-        yield line, row
-
-
-def _repeated_keys(text: str) -> list[str]:
-    """Keys that an object of valid JSON has twice; a parser would silently keep the last."""
-    twice: list[str] = []
-
-    def look(pairs: list[tuple[str, Any]]) -> None:
-        names = [name for name, _ in pairs]
-        if len(set(names)) < len(names):
-            twice.extend(name for name in names if names.count(name) > 1)
-
-    try:
-        json.loads(text, object_pairs_hook=look)
-    except RecursionError:
-        return []  # deeper than any field goes; what is in it is not read
-    return twice
-
-
-def _csv_rows(path: Path, schema: str) -> Iterator[tuple[int, Row]]:
-    csv.field_size_limit(_LONGEST_CELL)  # the default refuses answers of more than 128 KiB
-    reader = csv.reader(StringIO(read_text(path), newline=""), strict=True)
-    header: list[str] | None = None
-    start = 1
-    try:
-        for cells in reader:
-            line, start = start, reader.line_num + 1
-            if not cells:
-                continue
-            if header is None:
-                header = _header(path, schema, cells, line)
-            elif len(cells) != len(header):
-                raise InputError(
-                    path=path, line=line, found=f"{len(cells)} cells",
-                    expected=f"{len(header)}, as in the header",
-                )  # fmt: skip
-            else:
-                yield line, _typed(path, line, dict(zip(header, cells, strict=True)))
-    except csv.Error as error:
-        raise InputError(
-            path=path, line=start, found=f"broken CSV ({error})", expected="CSV"
-        ) from None
-
-
-def _header(path: Path, schema: str, columns: list[str], line: int | None) -> list[str]:
-    """The columns of a table, checked to be distinct and to include the required ones."""
-    twice = [name for name in columns if name and columns.count(name) > 1]
-    if twice:
-        raise InputError(
-            path=path,
-            line=line,
-            found=f"the column {twice[0]} twice",
-            expected="each column once",
-        )
-    required = validator(schema).schema["required"]
-    missing = [name for name in required if name not in columns]
-    if missing:
-        raise InputError(
-            path=path,
-            line=line,
-            found=f"the columns {show_value(', '.join(columns), 200)}",
-            expected=f"also the column {missing[0]}",
-        )
-    return columns
-
-
-def _typed(path: Path, line: int, row: dict[str, str]) -> Row:
-    """Cells as values: numbers and JSON parsed by column; an empty optional cell is left out."""
-    typed: Row = {}
-    for name, cell in row.items():
-        if cell == "" and name != "answer":
-            continue
-        try:
-            if name in _NUMBER_COLUMNS:
-                typed[name] = _number(cell)
-            elif name in _JSON_COLUMNS:
-                typed[name] = orjson.loads(cell)
-            else:
-                typed[name] = cell
-        except ValueError:
-            kind = "JSON" if name in _JSON_COLUMNS else "a number"
-            raise InputError(
-                path=path, line=line, field=name, found=show_value(cell), expected=kind
-            ) from None
-    return typed
-
-
-def _number(cell: str) -> float:
-    """A finite number in ASCII digits; ValueError otherwise (also for 1_000, inf and nan)."""
-    if not _NUMBER.fullmatch(cell.strip()):
-        raise ValueError(cell)
-    value = float(cell)
-    if not math.isfinite(value):
-        raise ValueError(cell)
-    return int(value) if value.is_integer() and abs(value) < 2**53 else value
-
-
-def _parquet_rows(path: Path, schema: str) -> Iterator[tuple[int, Row]]:
-    import polars as pl
-
-    try:
-        with path.open("rb") as file:  # by name, polars would expand wildcards and folders
-            frame = pl.read_parquet(file)
-    except OSError as error:
-        raise unreadable(path, error) from None
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        raise InputError(
-            path=path,
-            found=f"a broken one ({show_value(str(error), 200)})",
-            expected="a Parquet file",
-        ) from None
-    _header(path, schema, frame.columns, None)
-    known = validator(schema).schema["properties"].keys() | _OBJECT_COLUMNS
-    for number, row in enumerate(frame.iter_rows(named=True), start=1):
-        yield (
-            number,
-            {
-                name: _from_parquet(path, number, name, value)
-                for name, value in row.items()
-                if name in known and value is not None
-            },
-        )
-
-
-def _from_parquet(path: Path, line: int, name: str, value: Any) -> Any:
-    """A cell as JSON would hold it; objects are text (as we write them) or structs."""
-    match value:
-        case str() if name in _OBJECT_COLUMNS:
-            try:
-                return orjson.loads(value)
-            except orjson.JSONDecodeError:
-                raise InputError(
-                    path=path, line=line, field=name, found=show_value(value), expected="JSON"
-                ) from None
-        case dict():  # a struct has all fields in every row
-            return {key: inner for key, inner in value.items() if inner is not None}
-        case date():  # and datetime
-            return value.isoformat()
-        case Decimal():
-            return float(value)
-        case float() if not math.isfinite(value):
-            raise InputError(
-                path=path, line=line, field=name, found=str(value), expected="a finite number"
-            )
-        case list():
-            return [_from_parquet(path, line, name, inner) for inner in value]
-        case None | bool() | int() | float() | str():
-            return value
-    raise InputError(
-        path=path, line=line, field=name, found=type(value).__name__, expected="text or a number"
-    )
-
-
 class _Seen:
     """Refuses a second row of the same identity, naming both lines."""
 
@@ -602,13 +300,6 @@ class _Seen:
                 found=f"the same {', '.join(self._names)} as on line {first}",
                 expected="each only once",
             )
-
-
-@cache
-def _fast_validator(schema: str) -> Any:
-    import jsonschema_rs
-
-    return jsonschema_rs.Draft202012Validator(validator(schema).schema)
 
 
 def _scale(path: Path, line: int, row: Row) -> tuple[float, float]:
