@@ -185,7 +185,7 @@ def test_help_starts_without_the_heavy_libraries(tmp_path: Path) -> None:
         "import sys; from judge.cli import app\n"
         "try: app(['--help'])\n"
         "except SystemExit: pass\n"
-        "print([n for n in ('openai','polars','numpy','torch','scipy','jinja2') if n in sys.modules])"
+        "print([n for n in ('openai','polars','numpy','torch','scipy') if n in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path,

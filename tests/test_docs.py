@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from judge.questions import load_questions
+from judge.rubric import load_rubric
+from judge.weights import load_weights
 from tests.chat_server import Behaviour, ChatServer
 from tests.support import judge_command
 
@@ -58,3 +61,15 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
 def test_json_examples_are_json(page: Path) -> None:
     for block in blocks(page, "json"):
         json.loads(block)
+
+
+def test_the_example_rubric_weights_and_questions_fit_together(tmp_path: Path) -> None:
+    for kind in ("rubric", "weights", "questions"):
+        (text,) = blocks(ROOT / "docs" / "rubrics.md", f"yaml {kind}")
+        (tmp_path / f"{kind}.yaml").write_text(text)
+    rubric = load_rubric(tmp_path / "rubric.yaml")
+    weights = load_weights(tmp_path / "weights.yaml", rubric)
+    (question,) = load_questions(tmp_path / "questions.yaml")
+    assert [step.score for step in rubric["private"].levels] == [0, 1]
+    assert weights.vector(stage="release")["private"] == 0.5
+    assert all(check.run("Press Refund.").passed for check in question.checks)

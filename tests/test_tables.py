@@ -823,5 +823,5 @@ def test_frames_are_read_as_files_are() -> None:
     frame = pl.DataFrame({"question_id": ["q"], "model": ["m"], "answer": ["A."], "sample": [1]})
     (answer,) = read_answers(frame).answers
     assert (answer.question_id, answer.answer, answer.sample) == ("q", "A.", 1)
-    with pytest.raises(InputError, match="frame: .*also the column"):
+    with pytest.raises(InputError, match=r"frame: .*also the column"):
         read_ratings(frame)

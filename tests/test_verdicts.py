@@ -219,7 +219,7 @@ class TestUnusableReplies:
 
     def test_the_reason_is_given_in_words(self) -> None:
         assert parsed(reply() + reply()).detail == "text after the JSON object"
-        assert parsed(reply(level="4")).detail == 'level is a text, not a whole number'
+        assert parsed(reply(level="4")).detail == "level is a text, not a whole number"
         assert parsed(reply(mood=1)).detail == "the unknown field mood"
         assert parsed(reply()[:-1] + ', "level": 1}').detail == "the key level stands there twice"
         assert parsed(with_level("NaN")).detail == "NaN is not JSON"

@@ -162,7 +162,9 @@ class TestShippedFiles:
 class TestRubric:
     """A rubric that could not be judged by is refused."""
 
-    def test_scores_default_to_the_place_on_the_scale_and_levels_are_put_in_order(self, tmp_path: Path) -> None:
+    def test_scores_default_to_the_place_on_the_scale_and_levels_are_put_in_order(
+        self, tmp_path: Path
+    ) -> None:
         text = changed(
             RUBRIC, "level: 0\n        description: rude", "level: 4\n        description: fine"
         )

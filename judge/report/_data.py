@@ -83,7 +83,7 @@ def build_report(
         },
         "run": _run_facts(ledger, run, rubric, weights, stage, verdicts, offline),
         "demo": demo or _is_demo(rows),
-        "notes": _notes(offline),
+        "notes": _notes(offline, rubric),
         "criteria": _criteria(rubric, weights, stage),
         "models": list(dict.fromkeys(row.answer.model for row in rows)),
         "estimates": [
@@ -180,12 +180,13 @@ def _is_demo(rows: Sequence[StoredAnswer]) -> bool:
     return all((row.answer.generation or {}).get("synthetic") for row in rows)
 
 
-def _notes(offline: bool) -> list[str]:
+def _notes(offline: bool, rubric: Rubric) -> list[str]:
+    enough = min(OFFLINE_PARTIAL_FROM, len(rubric.criteria))
     notes = [UNCALIBRATED]
     if offline:
         notes.append(
             "An overall of the offline baseline is the mean over the criteria that it could "
-            f"assess, where these are at least {OFFLINE_PARTIAL_FROM}; other answers have none."
+            f"assess, where these are at least {enough}; other answers have none."
         )
     return notes
 
