@@ -12,13 +12,14 @@ import polars as pl
 import pytest
 
 import judge.scoring._task
-from judge.endpoint import Prices, RetryPolicy
+from judge.endpoint import Capabilities, Prices, RetryPolicy, parse_spec
 from judge.errors import EndpointError
 from judge.ledger import Call, Ledger
 from judge.records import Answer, Question, Reason
 from judge.report import build_report
 from judge.rubric import Level
-from judge.scoring import ScoreSettings
+from judge.scoring import ScoreSettings, planned_units
+from judge.scoring._run import _start
 from judge.verdicts import parse_reply
 from tests.chat_server import Behaviour, ChatServer, expected_level
 from tests.support import answers, criterion, ledger_at, rubric, run, stored_items
@@ -508,3 +509,17 @@ def test_a_stop_sends_nothing_more_and_keeps_what_comes_back(tmp_path: Path) -> 
         stats = server.stats()
     assert stats["requests"] <= 8 + 3
     assert len(all_calls(ledger)) == stats["completed"] == stats["requests"] - 1
+
+
+def test_two_runs_that_retry_together_do_not_retry_each_other(tmp_path: Path) -> None:
+    """A verdict that another process renewed after this run began is not tried again."""
+    with ChatServer(Behaviour(faults={"refusal": 1.0})) as server:
+        ledger = ledger_at(tmp_path)
+        items = stored_items(ledger, answers(2))
+        run(ledger, items, rubric(), server.spec())
+        spec = parse_spec(server.spec())
+        settings = ScoreSettings(retry=frozenset({Reason.REFUSED}))
+        mine = _start(ledger, items, rubric(), spec, settings, Capabilities())
+        run(ledger, items, rubric(), server.spec(), settings)
+    known = mine.known(list(planned_units(items, rubric(), 1)))
+    assert known.jobs == []

@@ -59,7 +59,19 @@ def _shown(path: Path) -> str:
 def _answers(path: Path) -> tuple[int, Callable[[Ledger], object]]:
     file = read_answers(path)
     questions = _given_questions(file)
-    return len(file.answers), lambda ledger: ledger.add_answers(file.answers, questions)
+
+    def store(ledger: Ledger) -> None:
+        ids = ledger.add_answers(file.answers, questions)
+        bare = [row for row in ledger.answers(ids=ids) if row.question is None]
+        late = [row for row in bare if row.answer.question_id in questions]
+        if late:
+            say(
+                f"{len(late)} of these answers were there already, without their questions; a "
+                "ledger changes nothing that it holds. To use the questions, score the file "
+                "itself (judge score --answers FILE)."
+            )
+
+    return len(file.answers), store
 
 
 def _given_questions(file: AnswerFile) -> dict[str, Question]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from judge.records import Answer, Question, Rating, Verdict
@@ -54,12 +54,17 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredVerdict:
-    """A verdict with what it was read from; ``call_key`` is None where no call was made."""
+    """A verdict and the key of its unit, which is the key of its call where one was made.
+
+    ``call_key`` is None for verdicts that come from elsewhere.
+    """
 
     verdict: Verdict
     call_key: bytes | None
     generation: int = 0
     parser: int
+    stored_at: str = field(default="", compare=False)
+    """When it was stored (UTC, ISO 8601); set by the ledger."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

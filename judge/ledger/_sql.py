@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -66,8 +67,9 @@ class SqlLedger:
         """Per call key, the newest-generation verdicts that this parser version read."""
         found: dict[bytes, dict[Row, StoredVerdict]] = {}
         where = {"call_key": keys, "parser": [parser]}
-        for row in self._select(_rows.VERDICT_COLUMNS, "verdicts", where, "generation, id"):
-            stored = _rows.verdict_from_row(row)
+        columns = (*_rows.VERDICT_COLUMNS, "created_at")
+        for *row, stored_at in self._select(columns, "verdicts", where, "generation, id"):
+            stored = replace(_rows.verdict_from_row(row), stored_at=stored_at)
             verdict = stored.verdict
             identity = (
                 verdict.question_id, verdict.question_hash, verdict.model, verdict.answer_sample,

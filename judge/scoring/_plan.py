@@ -55,6 +55,8 @@ class ScoreRun:
     run: str
     rulers: Mapping[str, str]
     progress: Progress
+    started_at: str = ""
+    """UTC, ISO 8601 to the millisecond, as the ledger dates what it stores."""
     scored: int = 0
     not_applicable: int = 0
     unscored: Counter[str] = field(default_factory=Counter)

@@ -92,7 +92,8 @@ def workload(
     """
     capabilities = _known_capabilities(ledger, spec)
     rulers = rulers_of(rubric, spec, settings.decoding, capabilities)
-    outcome = ScoreRun(run="", rulers=rulers, progress=Progress())
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    outcome = ScoreRun(run="", rulers=rulers, progress=Progress(), started_at=now)
     task = ScoringTask(ledger, rubric, spec, settings, capabilities, outcome)
     work = Workload()
     seen: set[bytes] = set()
@@ -138,7 +139,12 @@ def _start(
         Run(run=run, kind="score", body=body, started_at=now.isoformat(timespec="seconds")),
         [(item.answer_id, item.question) for item in items],
     )
-    outcome = ScoreRun(run=run, rulers=rulers, progress=Progress(planned=planned))
+    outcome = ScoreRun(
+        run=run,
+        rulers=rulers,
+        progress=Progress(planned=planned),
+        started_at=now.isoformat(timespec="milliseconds"),
+    )
     return ScoringTask(ledger, rubric, spec, settings, capabilities, outcome)
 
 

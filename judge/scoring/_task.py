@@ -43,7 +43,6 @@ class ScoringTask:
         self._spec = spec
         self._capabilities = capabilities
         self._case: tuple[Item, Case] | None = None
-        self._retry_up_to: dict[bytes, int] = {}
 
     def known(self, units: list[Unit]) -> Known[Unit]:
         """Settle what needs no call; return jobs for the rest. Runs in the ledger's thread."""
@@ -55,7 +54,7 @@ class ScoringTask:
         pending: list[tuple[Unit, CallRequest, int | None]] = []
         for unit, request in wanted:
             earlier = self._matching(unit, stored.get(request.key, ()))
-            if earlier is not None and not self._reopened(request.key, earlier):
+            if earlier is not None and not self._reopened(earlier):
                 held.append(earlier.verdict)
             elif (local := self._without_call(unit)) is not None:
                 new.append(self._stored(local, request.key, 0))
@@ -81,7 +80,7 @@ class ScoringTask:
         missing = []
         for unit, request in wanted:
             earlier = self._matching(unit, stored.get(request.key, ()))
-            again = earlier is not None and self._reopened(request.key, earlier)
+            again = earlier is not None and self._reopened(earlier)
             if again or request.key not in held:
                 missing.append(request)
         return missing
@@ -104,7 +103,7 @@ class ScoringTask:
             verdict = self._stored(self._verdict(unit, parsed), request.key, call.generation)
             if follow_up:
                 jobs.append(Job(_renewed(request, call.generation), [unit], call))
-            elif self._reopened(request.key, verdict):
+            elif self._reopened(verdict):
                 jobs.append(Job(_renewed(request, call.generation + 1), [unit]))
             else:
                 reread.append(verdict)
@@ -235,12 +234,10 @@ class ScoringTask:
                 return candidate
         return None
 
-    def _reopened(self, key: bytes, earlier: StoredVerdict) -> bool:
-        """Whether a final verdict is to be tried again; each is, once per run."""
-        if self._spec.offline or earlier.verdict.reason not in self.settings.retry:
-            return False
-        upto = self._retry_up_to.setdefault(key, earlier.generation)
-        return earlier.generation <= upto
+    def _reopened(self, earlier: StoredVerdict) -> bool:
+        """Whether a final verdict is to be tried again: one from before this run, once."""
+        wanted = not self._spec.offline and earlier.verdict.reason in self.settings.retry
+        return wanted and earlier.stored_at < self.outcome.started_at
 
     def _without_call(self, unit: Unit) -> Verdict | None:
         """The verdict that needs no call: not applicable, no reference, or the baseline's."""
