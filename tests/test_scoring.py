@@ -496,6 +496,7 @@ def test_missing_samples_lower_the_coverage(tmp_path: Path) -> None:
     report = build_report(ledger, outcome.run, "equal", None)
     (tact,) = [entry for entry in report["estimates"] if entry["criterion"] == "tact"]
     assert (tact["n_answers"], tact["coverage"]) == (10, pytest.approx(1 / 3))
+    assert tact["unscored"] == {"refused": 20}
 
 
 def test_a_stop_sends_nothing_more_and_keeps_what_comes_back(tmp_path: Path) -> None:

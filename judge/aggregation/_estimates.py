@@ -44,7 +44,8 @@ def estimates(
 
     The value is the mean of the question means, where a question's answers share its weight; see
     `judge.intervals.mean_intervals`. An estimate counts: ``n_questions`` with at least one scored
-    answer, ``n_answers`` that are scored, ``unscored`` answers by reason, ``not_applicable`` ones,
+    answer, ``n_answers`` that are scored, ``unscored`` verdicts by reason (for the overall:
+    answers), ``not_applicable`` ones,
     and ``open`` ones, which have no verdict. With ``categories`` (category per question_id), an
     answer without verdict on a criterion that the rubric excludes for it counts as not applicable
     rather than open. ``coverage`` is the share of the wanted verdicts that are scored: on a
@@ -61,12 +62,13 @@ def estimates(
     require_one_ruler_each(scores)
     found = pl.concat(
         [
-            scores.select(*ANSWER, "criterion", "status", "reason", "score", "k"),
+            scores.select(*ANSWER, "criterion", "status", "reason", "reasons", "score", "k"),
             overalls.select(
                 *ANSWER,
                 pl.lit(OVERALL).alias("criterion"),
                 "status",
                 "reason",
+                pl.concat_list("reason").list.drop_nulls().alias("reasons"),
                 pl.col("overall").alias("score"),
                 pl.lit(samples, pl.Int64).alias("k"),
             ),
@@ -150,7 +152,7 @@ def _wanted(
     return (
         answers.select(SLOT)
         .join(pl.DataFrame({"criterion": names, "at": range(len(names))}), how="cross")
-        .join(bound.select(*key, "status", "reason", "score", "k"), on=key, how="left")
+        .join(bound.select(*key, "status", "reason", "reasons", "score", "k"), on=key, how="left")
         .join(exclusions, on=["question_id", "criterion"], how="left")
         .with_columns(pl.coalesce("status", "_rule", pl.lit(OPEN)).alias("status"))
         .drop("_rule")
@@ -178,6 +180,9 @@ def _of_model(
         rows.group_by(["at", "status", "reason"]).len().sort("at", "status", "reason").iter_rows()
     ):
         counts[at][status, reason] = number
+    reasons: list[Counter[str]] = [Counter() for _ in names]
+    for at, reason in rows.select("at", "reasons").explode("reasons").drop_nulls().iter_rows():
+        reasons[at][reason] += 1
     scored = rows.filter(pl.col("status") == Status.SCORED.value)
     verdicts = dict(scored.group_by("at").agg(pl.col("k").sum()).iter_rows())
 
@@ -200,11 +205,7 @@ def _of_model(
                 n_answers=n_answers,
                 n_ratings=0,
                 coverage=verdicts.get(at, 0) / (wanted * samples) if wanted else 1.0,
-                unscored={
-                    reason: number
-                    for (status, reason), number in counts[at].items()
-                    if status == Status.UNSCORED.value
-                },
+                unscored=dict(sorted(reasons[at].items())),
                 not_applicable=excluded,
                 open=counts[at][OPEN, None],
             )

@@ -25,6 +25,7 @@ def answer_scores(verdicts: pl.DataFrame) -> pl.DataFrame:
     ``status``: scored if at least one sample is; else not_applicable if all are; else unscored;
     ``reason``: of an unscored row, the most frequent reason of its samples (the first in the
     alphabet of equally frequent ones);
+    ``reasons``: of every unscored sample, also beside scored ones;
     ``score`` in [0, 1] and ``level`` on the verdicts' scale: means over the scored samples;
     ``k``, ``k_wanted``: samples that are scored, and that are settled and not not_applicable (a
     sample that is still open has no row and is not counted);
@@ -47,6 +48,7 @@ def answer_scores(verdicts: pl.DataFrame) -> pl.DataFrame:
         pl.col("judge").first(),
         _status(scored.any(), excluded.all()).alias("status"),
         pl.col("reason").drop_nulls().mode().sort().first().alias("reason"),
+        pl.col("reason").drop_nulls().sort().alias("reasons"),
         pl.col("score").filter(scored).mean().alias("score"),
         pl.col("level").filter(scored).mean().alias("level"),
         scored.sum().cast(pl.Int64).alias("k"),

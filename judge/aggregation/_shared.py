@@ -30,6 +30,7 @@ SCORE_SCHEMA = {
     "judge": pl.String(),
     "status": pl.String(),
     "reason": pl.String(),
+    "reasons": pl.List(pl.String()),
     "score": pl.Float64(),
     "level": pl.Float64(),
     "k": pl.Int64(),
