@@ -1,4 +1,4 @@
-"""Rulers: what a score was measured with (DESIGN, idea 3).
+"""Rulers: what a score was measured with.
 
 A ruler is per criterion: a hash over all that reaches the criterion's call except question and
 answer, and over the kind of score. Scores of different rulers are never mixed.

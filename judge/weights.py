@@ -1,6 +1,6 @@
 """Weight profiles: how the criteria count towards the overall of an answer.
 
-DESIGN: the overall of an answer is the weighted mean over its applicable criteria, with the
+The overall of an answer is the weighted mean over its applicable criteria, with the
 weights renormalised over them, after the profile's priority rules.
 """
 

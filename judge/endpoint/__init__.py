@@ -1,4 +1,4 @@
-"""The one way to reach a model: an OpenAI-compatible chat endpoint (DESIGN, idea 2)."""
+"""The one way to reach a model: an OpenAI-compatible chat endpoint."""
 
 from judge.endpoint._client import ChatEndpoint, Completion, RetryPolicy
 from judge.endpoint._faults import (

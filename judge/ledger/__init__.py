@@ -1,4 +1,4 @@
-"""The ledger: cache, checkpoint and audit log of every call and verdict (DESIGN, idea 1)."""
+"""The ledger: cache, checkpoint and audit log of every call and verdict."""
 
 from judge.ledger._open import open_ledger
 from judge.ledger._owner import this_owner
