@@ -643,9 +643,9 @@ class ClaimMachine(RuleBasedStateMachine):
         return digest([self.salt, number])
 
     def owner(self, name: str) -> str:
-        """An owner of this example; "dead" is a process of this host's previous start."""
+        """An owner of this example; "dead" is a process that no longer runs."""
         if name == "dead":
-            return f"{_host()}|earlier than {_boot()}|1|1|{self.salt}"
+            return f"{_host()}|{_boot()}|{2**22 + 1}|1|{self.salt}"
         return f"{name} {self.salt}"
 
     @rule(wanted=st.dictionaries(KEYS, GENERATIONS, max_size=4), owner=OWNERS, lease=LEASES)

@@ -11,9 +11,10 @@ from typing import Any
 import polars as pl
 import pytest
 
+import judge.execution._writer
 import judge.scoring._task
-from judge.endpoint import Capabilities, Prices, RetryPolicy, parse_spec
-from judge.errors import EndpointError
+from judge.endpoint import Budget, Capabilities, Prices, RetryPolicy, parse_spec
+from judge.errors import EndpointError, LedgerError
 from judge.ledger import Call, Ledger
 from judge.records import Answer, Question, Reason
 from judge.report import build_report
@@ -524,3 +525,72 @@ def test_two_runs_that_retry_together_do_not_retry_each_other(tmp_path: Path) ->
         run(ledger, items, rubric(), server.spec(), settings)
     known = mine.known(list(planned_units(items, rubric(), 1)))
     assert known.jobs == []
+
+
+def test_a_commit_that_fails_for_a_moment_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ChatServer(Behaviour()) as server:
+        ledger = ledger_at(tmp_path)
+        items = stored_items(ledger, answers(20))
+        append, failures = ledger.append, iter([True, True])
+
+        def locked_at_first(**batch: Any) -> None:
+            if batch.get("calls") and next(failures, False):
+                raise LedgerError("locked")
+            append(**batch)
+
+        monkeypatch.setattr(ledger, "append", locked_at_first)
+        outcome = run(ledger, items, rubric(), server.spec())
+    assert (outcome.scored, outcome.sent) == (40, 40)
+    assert len(all_calls(ledger)) == 40
+
+
+def test_calls_outlive_a_ledger_that_fails_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run ends with the ledger's error; what was paid for is stored at the end all the same."""
+    monkeypatch.setattr(judge.execution._writer, "_PAUSES_S", (0.01,))
+    with ChatServer(Behaviour()) as server:
+        ledger = ledger_at(tmp_path)
+        items = stored_items(ledger, answers(10))
+        append, failures = ledger.append, iter([True, True])
+
+        def down_for_a_while(**batch: Any) -> None:
+            if batch.get("calls") and next(failures, False):
+                raise LedgerError("locked")
+            append(**batch)
+
+        monkeypatch.setattr(ledger, "append", down_for_a_while)
+        with pytest.raises(LedgerError, match="locked"):
+            run(ledger, items, rubric(), server.spec(), concurrency=4)
+        paid = server.stats()["completed"]
+        assert len(all_calls(ledger)) == paid > 0
+        again = run(ledger, items, rubric(), server.spec())
+        assert server.stats()["completed"] == 20
+    assert (again.scored, again.sent) == (20, 20 - paid)
+
+
+def test_one_prompt_over_the_limit_is_its_own_affair(tmp_path: Path) -> None:
+    """A 400 that names max_tokens, on a resume with a proven server, changes no ruler."""
+    with ChatServer(Behaviour()) as server:
+        ledger = ledger_at(tmp_path)
+        pairs = answers(6)
+        first = run(ledger, stored_items(ledger, pairs[:5]), rubric(), server.spec())
+        server.configure(Behaviour(reject_parameters=["max_tokens"]))
+        again = run(ledger, stored_items(ledger, pairs), rubric(), server.spec())
+    assert again.rulers == first.rulers
+    assert (again.progress.from_ledger, again.scored, again.progress.open) == (10, 10, 2)
+
+
+def test_a_stop_is_not_undone_by_the_ladder(tmp_path: Path) -> None:
+    with ChatServer(Behaviour(json_schema_support=False)) as server:
+        ledger = ledger_at(tmp_path)
+        budget = Budget(1.0)
+        outcome = run(
+            ledger, stored_items(ledger, answers(5)), rubric(), server.spec(),
+            budget=budget, budget_unit="tokens",
+        )  # fmt: skip
+        assert server.stats()["requests"] == 0
+    assert "budget" in outcome.progress.stopped
+    assert outcome.progress.open == 10

@@ -197,6 +197,8 @@ def _items(options: ScoreOptions, given: GivenAnswers | None, ledger: Ledger) ->
 
 
 def _run(options: ScoreOptions, job: _Job, ledger: Ledger, items: Sequence[Item]) -> ScoreRun:
+    budget = None if job.budget is None else Budget(job.budget[0])
+
     def open_endpoint() -> ChatEndpoint:
         return ChatEndpoint(
             job.spec,
@@ -205,7 +207,7 @@ def _run(options: ScoreOptions, job: _Job, ledger: Ledger, items: Sequence[Item]
             retry=RetryPolicy(max_attempts=options.max_attempts),
             rates=RateLimits(requests=options.rpm, tokens=options.tpm),
             prices=job.prices,
-            budget=None if job.budget is None else Budget(job.budget[0]),
+            budget=budget,
             budget_unit="tokens" if job.budget is None else job.budget[1],
         )
 

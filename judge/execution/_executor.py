@@ -33,6 +33,7 @@ _POLL_S = 0.5
 _LOOK_S = 0.02
 _REJECTIONS_TO_STOP = 5
 _OUTAGE = 20
+_LIMITS = ("max_tokens", "max_completion_tokens")
 _NOT_SENT = "not sent: the run stopped before"
 _LEAVES_OPEN = (StillFailing, RejectedRequest, BudgetSpent, Halted)
 
@@ -113,6 +114,14 @@ class Progress:
         """Units without a result: tries failed, or the run stopped before."""
         return self.planned - self.settled
 
+    def carry(self, earlier: Progress) -> None:
+        """Take over what an earlier part of the same run took."""
+        self.prompt_tokens += earlier.prompt_tokens
+        self.cached_tokens += earlier.cached_tokens
+        self.completion_tokens += earlier.completion_tokens
+        self.cost += earlier.cost
+        self.unpriced += earlier.unpriced
+
     def book(self, usage: Usage, cost: float | None) -> None:
         """Count what a reply took, whether it could be used or not."""
         self.prompt_tokens += usage.prompt_tokens or 0
@@ -187,6 +196,7 @@ class Executor(Generic[T]):
             for running in tasks:
                 running.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await self.writer.settle()
             await self.writer.run(self._ledger.release, self._owner)
 
     async def _feed_and_drain(self, task: Task[T], units: Iterable[T]) -> None:
@@ -276,9 +286,13 @@ class Executor(Generic[T]):
                     raise
                 fresh = False
         except _LEAVES_OPEN as problem:
-            self._leave_open(job.waiting, self._why(problem))
-            # Whoever else wants the call need not wait for the end of this run.
-            await self._give_back(job.request.key)
+            why = self._why(problem)
+            try:
+                # Whoever else wants the call need not wait for the end of this run.
+                await self._give_back(job.request.key)
+            finally:
+                # Units can join until here; the caller ends the job without a further await.
+                self._leave_open(job.waiting, why)
 
     async def _give_back(self, key: bytes) -> None:
         if not self._stopping.is_set():
@@ -326,7 +340,9 @@ class Executor(Generic[T]):
         try:
             completion = await self._endpoint.complete(request.body, request.max_tokens, noted)
         except UnsupportedParameter as problem:
-            if self._endpoint.traffic.succeeded:
+            # A limit that is too high can be one prompt's affair; other parameters cannot.
+            of_one_prompt = problem.parameter in _LIMITS and await self._is_proven()
+            if of_one_prompt or self._endpoint.traffic.succeeded:
                 raise RejectedRequest(400, problem.detail) from problem
             raise
         except RejectedRequest as problem:
@@ -334,7 +350,7 @@ class Executor(Generic[T]):
             if self._endpoint.traffic.rejected >= enough and not await self._is_proven():
                 raise UnsupportedParameter(None, problem.detail) from problem
             raise
-        if not await self._is_proven():
+        if not self._proven:
             self._proven = True
             await self.writer.run(self._on_proof)
         self._failures_in_a_row = 0
@@ -360,7 +376,8 @@ class Executor(Generic[T]):
         )
 
     async def _is_proven(self) -> bool:
-        self._proven = self._proven or await self.writer.run(self._ask_proof)
+        if not self._proven and await self.writer.run(self._ask_proof):
+            self._proven = True
         return self._proven
 
     async def call_once(self, request: CallRequest) -> tuple[Call, bool]:

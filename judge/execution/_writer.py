@@ -8,9 +8,12 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from judge.errors import LedgerError
 from judge.ledger import Attempt, Call, Ledger, StoredVerdict
 
 T = TypeVar("T")
+
+_PAUSES_S = (0.1, 0.5, 2.0)
 
 
 class LedgerWriter:
@@ -55,21 +58,41 @@ class LedgerWriter:
             attempts, self._attempts = self._attempts, []
             verdicts, self._verdicts = self._verdicts, []
             try:
-                await self.run(
-                    lambda c=calls, a=attempts, v=verdicts: self._ledger.append(
-                        calls=c, attempts=a, verdicts=v
-                    )
-                )
+                await self._append(calls, attempts, verdicts)
             except Exception as error:  # noqa: BLE001 - handed to whoever waits for the commit
+                # What was paid for is tried once more at the end; verdicts can be read again.
+                self._calls = calls + self._calls
+                self._attempts = attempts + self._attempts
                 waiting.set_exception(error)
             else:
                 waiting.set_result(None)
 
+    async def _append(
+        self, calls: list[Call], attempts: list[Attempt], verdicts: list[StoredVerdict]
+    ) -> None:
+        """Append a batch; a database that is locked or in conflict gets a few more chances."""
+        for pause in (*_PAUSES_S, None):
+            try:
+                await self.run(
+                    lambda: self._ledger.append(calls=calls, attempts=attempts, verdicts=verdicts)
+                )
+                return
+            except LedgerError:
+                if pause is None:
+                    raise
+                await asyncio.sleep(pause)
+
+    async def settle(self) -> None:
+        """Wait for commits under way, and commit what is left."""
+        if self._flusher is not None:
+            await asyncio.wait([self._flusher])
+        if self._calls or self._attempts or self._verdicts:
+            await self.commit()
+
     async def close(self) -> None:
         """Commit what is left and end the thread."""
         try:
-            if self._attempts:
-                await self.commit()
+            await self.settle()
         finally:
             self._thread.shutdown(wait=True)
 

@@ -24,10 +24,9 @@ def is_gone(owner: str) -> bool:
     if len(parts) != 5 or not parts[2].isdecimal():
         return False
     host, boot, pid, started, _ = parts
-    if host != _host():
+    # Another boot can be another machine of the same name; its lease has to expire.
+    if host != _host() or boot != _boot():
         return False
-    if boot != _boot():
-        return True
     try:
         os.kill(int(pid), 0)
     except ProcessLookupError:

@@ -50,26 +50,32 @@ async def score(
     rulers from then on. Raises EndpointError when the run cannot go on; all finished work is kept.
     """
     capabilities = _known_capabilities(ledger, spec)
-    given_up: list[str] = []
+    earlier: ScoreRun | None = None
     async with writing(ledger) as writer:
         while True:
-            task = _start(ledger, items, rubric, spec, settings, capabilities)
-            task.outcome.given_up = given_up
+            task = _start(ledger, items, rubric, spec, settings, capabilities, earlier)
+            outcome = task.outcome
             if spec.offline:
                 await _run_offline(task, items, writer, on_tick)
-                return task.outcome
+                return outcome
             endpoint = open_endpoint()
             try:
                 await _run_endpoint(task, items, writer, endpoint, on_tick)
-                return task.outcome
+                return outcome
             except UnsupportedParameter as problem:
+                if outcome.progress.stopped:
+                    return outcome
+                earlier = outcome
+                if endpoint.traffic.succeeded:
+                    continue  # others were accepted meanwhile: it was one prompt's affair
                 lesser = capabilities.without(problem.parameter, settings.decoding)
                 if lesser is None:
                     raise EndpointError(
                         f"{spec.identity}: the server rejects every request ({problem.detail}). "
                         "Check the model and its settings."
                     ) from problem
-                given_up.append(f"{problem.parameter or 'structured output'}: {problem.detail}")
+                refused = problem.parameter or "structured output"
+                outcome.given_up.append(f"{refused}: {problem.detail}")
                 capabilities = lesser
 
 
@@ -120,8 +126,9 @@ def _start(
     spec: ModelSpec,
     settings: ScoreSettings,
     capabilities: Capabilities,
+    earlier: ScoreRun | None = None,
 ) -> ScoringTask:
-    """Record the run in the ledger and set its task up."""
+    """Record the run in the ledger and set its task up; what ``earlier`` took is carried on."""
     now = datetime.now(UTC)
     rulers = rulers_of(rubric, spec, settings.decoding, capabilities)
     run = f"{now:%Y%m%dT%H%M%S}-{uuid4().hex[:6]}"
@@ -139,10 +146,15 @@ def _start(
         Run(run=run, kind="score", body=body, started_at=now.isoformat(timespec="seconds")),
         [(item.answer_id, item.question) for item in items],
     )
+    progress = Progress(planned=planned)
+    if earlier is not None:
+        progress.carry(earlier.progress)
     outcome = ScoreRun(
         run=run,
         rulers=rulers,
-        progress=Progress(planned=planned),
+        progress=progress,
+        sent=0 if earlier is None else earlier.sent,
+        given_up=[] if earlier is None else earlier.given_up,
         started_at=now.isoformat(timespec="milliseconds"),
     )
     return ScoringTask(ledger, rubric, spec, settings, capabilities, outcome)
@@ -182,7 +194,7 @@ async def _run_endpoint(
                 await executor.run(task, units)
         finally:
             ticker.cancel()
-            task.outcome.sent = endpoint.traffic.sent
+            task.outcome.sent += endpoint.traffic.sent
             if on_tick is not None:
                 on_tick(task.outcome, endpoint)
 
