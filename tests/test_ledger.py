@@ -393,7 +393,7 @@ class TestOwners:
         assert this_owner() != this_owner()
 
     def test_ended_processes_are_gone(self) -> None:
-        host, boot, pid, started, one = this_owner().split("|")
+        host, boot, pid, _, one = this_owner().split("|")
         assert is_gone(f"{host}|{boot}|{pid}|another start|{one}"), "the number was given again"
         assert is_gone(f"{host}|{boot}|{2**22 + 1}|1|{one}"), "no process has this number"
 
