@@ -192,3 +192,15 @@ def test_help_starts_without_the_heavy_libraries(tmp_path: Path) -> None:
         env={**os.environ, "COLUMNS": "100"},
     )  # fmt: skip
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+@pytest.mark.parametrize("model", ["ours[epoch-1]", "x[/INST]", "[bold]", "\\[a]"])
+def test_names_are_printed_as_they_are(tmp_path: Path, model: str) -> None:
+    row = {"question_id": "q", "model": model, "question": "Why?", "answer": "Because of rain."}
+    (tmp_path / "a.jsonl").write_text(json.dumps(row))
+    done = judge_command(
+        "score", "--judge", "offline", "--rubric", "communication", "--answers", "a.jsonl",
+        "--max-unscored", "1", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert model in done.stderr
