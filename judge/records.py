@@ -165,6 +165,8 @@ class Estimate:
     ``value``, ``low`` and ``high`` are in [0, 1] and None where nothing was scored. ``coverage``
     is the share of wanted (applicable) verdicts that are scored; ``estimand`` says what the
     interval is about (``population``: questions like these, ``fixed_set``: these questions).
+    ``unscored`` counts missing verdicts by reason (of the overall: answers), ``not_applicable``
+    and ``open`` count answers.
     """
 
     model: str

@@ -15,7 +15,6 @@ from judge.errors import UsageError
 from judge.resources import resolve
 from judge.rubric import Rubric
 
-STAGES = ("base", "early", "late", "release")
 _TOLERANCE = 1e-6
 
 

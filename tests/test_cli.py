@@ -81,9 +81,8 @@ def test_too_much_missing_is_exit_code_12_with_everything_kept(tmp_path: Path) -
     with ChatServer(Behaviour(faults={"refusal": 0.5})) as server:
         done = score(server, tmp_path)
         allowed = score(server, tmp_path, "--max-unscored", "0.9")
-        mended_by = server.configure(Behaviour())
+        server.configure(Behaviour())
         retried = score(server, tmp_path, "--retry-unscored", "refused")
-    assert mended_by is None
     assert done.returncode == 12
     assert "refused" in done.stderr
     assert json_of(done)["run"]["unscored"]["refused"] > 0
@@ -204,3 +203,20 @@ def test_names_are_printed_as_they_are(tmp_path: Path, model: str) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert model in done.stderr
+
+
+def test_only_our_own_demo_answers_are_called_the_demo(tmp_path: Path) -> None:
+    row = {
+        "question_id": "q", "model": "m", "question": "Why?", "answer": "Because of rain.",
+        "generation": {"synthetic": True},
+    }  # fmt: skip
+    (tmp_path / "a.jsonl").write_text(json.dumps(row))
+    judge_command(
+        "score", "--judge", "offline", "--rubric", "communication", "--answers", "a.jsonl",
+        cwd=tmp_path,
+    )  # fmt: skip
+    report = json_of(judge_command("report", "--json", cwd=tmp_path))["report"]
+    assert json.loads((tmp_path / report["json"]).read_text())["demo"] is False
+    html = (tmp_path / report["html"]).read_text()
+    assert "written by the authors" not in html
+    assert html.count("has not been calibrated") == 1

@@ -19,7 +19,7 @@ TINY = Path(__file__).parent / "data" / "tiny"
 
 @pytest.mark.parametrize("judge", ["offline", "server"])
 def test_a_domain_of_two_criteria_runs_from_files_alone(tmp_path: Path, judge: str) -> None:
-    with ChatServer(Behaviour(replies="verdict", fault_once={"null_level": 0.0})) as server:
+    with ChatServer(Behaviour()) as server:
         arguments = [
             "score", "--judge", server.spec() if judge == "server" else "offline",
             "--rubric", str(TINY / "rubric.yaml"), "--questions", str(TINY / "questions.yaml"),

@@ -42,6 +42,17 @@ def command(server: ChatServer, answers: Path, ledger: Path) -> list[str]:
     ]  # fmt: skip
 
 
+def start(arguments: list[str], folder: Path) -> subprocess.Popen[str]:
+    """Start the command without waiting for it."""
+    return subprocess.Popen(
+        [str(JUDGE), *arguments],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
 def verdicts(ledger: Path) -> set[tuple[Any, ...]]:
     """What was measured, without when and how."""
     opened = open_ledger(f"sqlite:///{ledger}")
@@ -105,13 +116,7 @@ def test_two_processes_on_one_plan_never_pay_twice(tmp_path: Path) -> None:
     answers = write_answers(tmp_path, 60)
     with ChatServer(Behaviour(latency_s=LATENCY_S)) as server:
         arguments = command(server, answers, tmp_path / "shared.db")
-        both = [
-            subprocess.Popen(
-                [str(JUDGE), *arguments], cwd=tmp_path, stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE, text=True,
-            )
-            for _ in range(2)
-        ]  # fmt: skip
+        both = [start(arguments, tmp_path) for _ in range(2)]
         outputs = [process.communicate(timeout=120) for process in both]
         stats = server.stats()
     runs = [json.loads(out)["run"] for out, _ in outputs]
@@ -168,13 +173,7 @@ def test_two_processes_that_both_leave_units_open_both_end(tmp_path: Path) -> No
     rejecting = Behaviour(fault_once={"bad_request": 0.05}, once_attempts=10**6, latency_s=0.03)
     with ChatServer(rejecting) as server:
         arguments = command(server, answers, tmp_path / "open.db")
-        both = [
-            subprocess.Popen(
-                [str(JUDGE), *arguments], cwd=tmp_path, stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE, text=True,
-            )
-            for _ in range(2)
-        ]  # fmt: skip
+        both = [start(arguments, tmp_path) for _ in range(2)]
         outputs = [process.communicate(timeout=60) for process in both]
         stats = server.stats()
     runs = [json.loads(out)["run"] for out, _ in outputs]

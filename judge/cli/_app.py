@@ -44,6 +44,15 @@ Stage = Annotated[
         metavar="STAGE", help="Training stage of the weights: base, early, late, release."
     ),
 ]
+Samples = Annotated[int, typer.Option(min=1, help="Judge samples per verdict.")]
+Concurrency = Annotated[int, typer.Option(min=1, help="Most calls at once.")]
+Budget = Annotated[
+    str | None, typer.Option(metavar="AMOUNT", help="e.g. 5USD (with --price) or 2000000tokens.")
+]
+Price = Annotated[
+    str | None,
+    typer.Option(metavar="P,C,O", help="USD per million prompt, cached, completion tokens."),
+]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of report.html and .json.")]
 
 
@@ -105,18 +114,12 @@ def demo(
             "OPENAI_BASE_URL), else offline.",
         ),
     ] = "auto",
-    samples: Annotated[int, typer.Option(min=1, help="Judge samples per verdict.")] = 1,
-    concurrency: Annotated[int, typer.Option(min=1, help="Most calls at once.")] = 32,
+    samples: Samples = 1,
+    concurrency: Concurrency = 32,
     weights: Weights = "equal",
     stage: Stage = None,
-    budget: Annotated[
-        str | None,
-        typer.Option(metavar="AMOUNT", help="e.g. 5USD (with --price) or 2000000tokens."),
-    ] = None,
-    price: Annotated[
-        str | None,
-        typer.Option(metavar="P,C,O", help="USD per million prompt, cached, completion tokens."),
-    ] = None,
+    budget: Budget = None,
+    price: Price = None,
     ledger: Ledger = DEFAULT_LEDGER,
     out: Out = DEFAULT_REPORT,
     json: Json = False,
@@ -172,8 +175,8 @@ def score(
         ),
     ] = "monetization",
     mode: Annotated[Mode, typer.Option(help="One call per criterion.")] = Mode.PER_CRITERION,
-    samples: Annotated[int, typer.Option(min=1, help="Judge samples per verdict.")] = 1,
-    concurrency: Annotated[int, typer.Option(min=1, help="Most calls at once.")] = 32,
+    samples: Samples = 1,
+    concurrency: Concurrency = 32,
     occasion: Annotated[
         str,
         typer.Option(
@@ -193,14 +196,8 @@ def score(
     ] = 6,
     rpm: Annotated[int | None, typer.Option(min=1, help="Most requests per minute.")] = None,
     tpm: Annotated[int | None, typer.Option(min=1, help="Most tokens per minute.")] = None,
-    budget: Annotated[
-        str | None,
-        typer.Option(metavar="AMOUNT", help="e.g. 5USD (with --price) or 2000000tokens."),
-    ] = None,
-    price: Annotated[
-        str | None,
-        typer.Option(metavar="P,C,O", help="USD per million prompt, cached, completion tokens."),
-    ] = None,
+    budget: Budget = None,
+    price: Price = None,
     retry_unscored: Annotated[
         list[str] | None,
         typer.Option(metavar="REASON", help="Ask again where this was the reason. Repeatable."),

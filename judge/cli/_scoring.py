@@ -98,7 +98,7 @@ def demo(options: ScoreOptions, *, ledger_url: str, out: Path, as_json: bool) ->
     ledger = open_ledger(ledger_url)
     try:
         outcome = _run(options, job, ledger, _items(options, given, ledger))
-        report = build_report(ledger, outcome.run, options.weights, options.stage, demo=True)
+        report = build_report(ledger, outcome.run, options.weights, options.stage)
     finally:
         ledger.close()
     if outcome.scored == 0:
@@ -239,7 +239,7 @@ def run_object(outcome: ScoreRun, job: _Job) -> dict[str, Any]:
             "cached": progress.cached_tokens,
             "completion": progress.completion_tokens,
         },
-        "cost": None if job.prices is None else round(progress.cost, 6),
+        "cost": None if job.prices is None or progress.unpriced else round(progress.cost, 6),
         "stopped": progress.stopped or None,
     }
 

@@ -27,6 +27,10 @@ UNCALIBRATED = (
     "Intervals show what a different draw of questions could change. They do not contain the "
     "judge's own error: this judge has not been calibrated against human ratings."
 )
+"""Stands in every report without a calibration."""
+DEMO_AUTHORS = "Plumbline authors"
+"""What the shipped demo answers say under ``generation.written_by``."""
+
 _ANSWER = ("question_id", "question_hash", "model", "answer_sample", "answer_hash")
 
 Json = dict[str, Any]
@@ -37,8 +41,6 @@ def build_report(
     run_id: str | None,
     weights_name: str,
     stage: str | None,
-    *,
-    demo: bool = False,
 ) -> Json:
     """Everything a report on a run says. The newest run if ``run_id`` is None.
 
@@ -82,7 +84,7 @@ def build_report(
             "plumbline_version": __version__,
         },
         "run": _run_facts(ledger, run, rubric, weights, stage, verdicts, offline),
-        "demo": demo or _is_demo(rows),
+        "demo": _is_demo(rows),
         "notes": _notes(offline, rubric),
         "criteria": _criteria(rubric, weights, stage),
         "models": list(dict.fromkeys(row.answer.model for row in rows)),
@@ -176,8 +178,9 @@ def _run_facts(
 
 
 def _is_demo(rows: Sequence[StoredAnswer]) -> bool:
-    """Whether all answers are marked as written for the demonstration."""
-    return all((row.answer.generation or {}).get("synthetic") for row in rows)
+    """Whether all answers are those that ship with the demo, by the mark that they carry."""
+    marks = {(row.answer.generation or {}).get("written_by") for row in rows}
+    return marks == {DEMO_AUTHORS}
 
 
 def _notes(offline: bool, rubric: Rubric) -> list[str]:

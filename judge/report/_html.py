@@ -26,15 +26,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from judge.records import Reason
+from judge.report._data import UNCALIBRATED
 from judge.report._plot import COLOURS, SHAPES, TICKS, across, dot_rows
 
 Fields: TypeAlias = Mapping[str, Any]
-
-UNCALIBRATED = (
-    "Intervals show what a different draw of questions could change. They do not contain the "
-    "judge's own error: this judge has not been calibrated against human ratings."
-)
-"""Stands in every report without a calibration."""
 
 LOW_COVERAGE = 0.95
 """Below this share of scored answers, a table flags the estimate."""

@@ -94,7 +94,7 @@ def workload(
 ) -> Workload:
     """What `score` would send for the same arguments; nothing is sent and nothing is stored.
 
-    Repairs of unusable replies and retries are not foreseen.
+    Repairs of unusable replies and repeated tries are not foreseen.
     """
     capabilities = _known_capabilities(ledger, spec)
     rulers = rulers_of(rubric, spec, settings.decoding, capabilities)
