@@ -370,7 +370,7 @@ class TestWeights:
             f"weights mine: no stage 'final'; the profile defines: {known}."
         )
 
-    def test_the_stages_of_the_schema_are_those_of_the_code(self) -> None:
+    def test_the_stages_are_the_four_of_a_training(self) -> None:
         schema = json.loads(shipped("schemas/weights.schema.json").read_text("utf-8"))
         assert tuple(schema["properties"]["stages"]["properties"]) == (
             "base",

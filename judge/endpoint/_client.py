@@ -245,7 +245,8 @@ class ChatEndpoint:
             if not acquired:
                 self.dormant -= 1
         self.traffic.succeeded += 1
-        usage = read_usage(received) if status_code == 200 else Usage(None, None, None)
+        # A prompt that is turned down is not billed.
+        usage = read_usage(received) if status_code == 200 else Usage(0, 0, 0)
         return Completion(
             status_code=status_code,
             body=received,
