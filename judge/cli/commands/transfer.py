@@ -1,0 +1,63 @@
+"""``judge import`` and ``judge export``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from judge.cli._options import DEFAULT_LEDGER, Json, Ledger
+from judge.cli._root import app
+
+
+class Kind(StrEnum):
+    """What can be imported."""
+
+    ANSWERS = "answers"
+    VERDICTS = "verdicts"
+    RATINGS = "ratings"
+
+
+class ExportKind(StrEnum):
+    """What can be exported."""
+
+    ANSWERS = "answers"
+    VERDICTS = "verdicts"
+    SCORES = "scores"
+    RATINGS = "ratings"
+
+
+@app.command("import")
+def import_(
+    kind: Annotated[Kind, typer.Argument(help="What the file holds.")],
+    file: Annotated[Path, typer.Argument(help="A .jsonl, .csv or .parquet file.")],
+    ledger: Ledger = DEFAULT_LEDGER,
+    json: Json = False,
+) -> None:
+    """Import answers, verdicts or ratings.
+
+    All rows, or none. For example: judge import answers answers.csv
+    """
+    from judge.cli import _transfer
+
+    _transfer.import_file(kind.value, file, ledger_url=ledger, as_json=json)
+
+
+@app.command()
+def export(
+    kind: Annotated[ExportKind, typer.Argument(help="What to write.")],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FILE", help="A .jsonl, .csv or .parquet file.")
+    ],
+    ledger: Ledger = DEFAULT_LEDGER,
+    json: Json = False,
+) -> None:
+    """Export answers, verdicts, scores or ratings.
+
+    Verdicts carry raw levels, scores lie in 0 to 1. For example: judge export scores --out s.csv
+    """
+    from judge.cli import _transfer
+
+    _transfer.export_file(kind.value, out, ledger_url=ledger, as_json=json)
