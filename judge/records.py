@@ -7,6 +7,7 @@ levels are integers on the rubric's scale (``level``); ``score`` is always in [0
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,19 @@ class Reason(StrEnum):
     CANNOT_ASSESS = "cannot_assess"
 
 
+class ScoreKind(StrEnum):
+    """How a score came about; part of its ruler."""
+
+    SAMPLES = "samples"
+    """The mean over the judge's samples."""
+    LOGPROBS = "logprobs"
+    """The expectation over the probabilities that the judge gave the levels."""
+    LOGPROBS_GRAMMAR = "logprobs_grammar"
+    """The same where a grammar constrained the reply: other tokens were masked before."""
+    PANEL = "panel"
+    """The mean over the judges of a panel."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequiredFact:
     """One point that a good answer states.
@@ -47,6 +61,20 @@ class RequiredFact:
 
     fact: str
     keywords: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChecklistItem:
+    """One yes-or-no point by which a criterion is judged for one question (arXiv 2403.18771).
+
+    Where ``wanted`` is false, a good answer does not do what the item says. ``weight`` is its share
+    beside the other items; ``evidence_required`` asks for a quote where the item is met.
+    """
+
+    item: str
+    wanted: bool = True
+    weight: float = 1.0
+    evidence_required: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +89,8 @@ class Question:
     reference: str | None = None
     required_facts: tuple[RequiredFact, ...] = ()
     checks: tuple[Check, ...] = ()
+    checklists: Mapping[str, tuple[ChecklistItem, ...]] = field(default_factory=dict)
+    """Criterion → its checklist, for criteria that can be judged by one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +116,10 @@ class Verdict:
     put (None for verdicts imported without them).
     ``level`` lies on ``scale_min``..``scale_max``; ``score`` is the level's score in [0, 1]; both
     are None unless ``status`` is scored. ``detail`` says in words what was wrong with a reply.
+
+    Of a ``kind`` that reads log-probabilities, ``level`` and ``score`` are expectations, ``sd`` is
+    the standard deviation of the score under the judge's distribution, and ``allowed_mass`` the
+    probability that the rubric's levels had together before they were normalised to 1.
     """
 
     question_id: str
@@ -108,6 +142,9 @@ class Verdict:
     rationale: str = ""
     detail: str = ""
     repaired: bool = False
+    kind: ScoreKind = ScoreKind.SAMPLES
+    allowed_mass: float | None = None
+    sd: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse the impossible: a scored verdict without a number, an unscored one with one."""
@@ -125,7 +162,8 @@ class Score:
     """What the statistics use: a judge's samples on one answer and criterion in one number.
 
     ``score`` is in [0, 1]: the mean over the ``k`` scored samples, None if there is none; ``sd``
-    is their standard deviation, None below two. ``kind`` says how it came about (``samples``).
+    is their standard deviation, None below two (of log-probabilities: of the mean distribution).
+    ``kind`` says how it came about; ``allowed_mass`` is the least over the samples.
     """
 
     question_id: str
@@ -140,6 +178,7 @@ class Score:
     kind: str
     k: int
     sd: float | None
+    allowed_mass: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,8 +13,7 @@ from judge.aggregation._shared import (
     require_unique,
 )
 from judge.errors import UsageError
-from judge.records import Reason, Score, Status
-from judge.rulers import SAMPLES
+from judge.records import Reason, Score, ScoreKind, Status
 
 
 def answer_scores(verdicts: pl.DataFrame) -> pl.DataFrame:
@@ -29,8 +28,11 @@ def answer_scores(verdicts: pl.DataFrame) -> pl.DataFrame:
     ``score`` in [0, 1] and ``level`` on the verdicts' scale: means over the scored samples;
     ``k``, ``k_wanted``: samples that are scored, and that are settled and not not_applicable (a
     sample that is still open has no row and is not counted);
-    ``sd``: the sample standard deviation of the scores, null below two;
-    ``kind``: samples. Rows are sorted by answer and criterion. No verdicts give no rows.
+    ``sd``: the sample standard deviation of the scores, null below two; where the verdicts come
+    from log-probabilities, the standard deviation of the mixture of their distributions, i.e. the
+    root of the mean variance plus the variance of the means, which one sample has too;
+    ``kind``: of the verdicts; ``allowed_mass``: the least over the scored samples.
+    Rows are sorted by answer and criterion. No verdicts give no rows.
 
     Raises UsageError for verdicts of several rulers, judges or occasions (separate measurements:
     choose one first) and for a judge's sample that is there twice; ValueError for what no verdict
@@ -53,12 +55,13 @@ def answer_scores(verdicts: pl.DataFrame) -> pl.DataFrame:
         pl.col("level").filter(scored).mean().alias("level"),
         scored.sum().cast(pl.Int64).alias("k"),
         (~excluded).sum().cast(pl.Int64).alias("k_wanted"),
-        pl.col("score").filter(scored).std().alias("sd"),
+        _spread(scored).alias("sd"),
+        pl.col("kind").first().alias("kind"),
+        pl.col("allowed_mass").filter(scored).min().alias("allowed_mass"),
     )
     unscored = pl.col("status") == Status.UNSCORED.value
     return rows.with_columns(
         pl.when(unscored).then(pl.col("reason")).alias("reason"),
-        pl.lit(SAMPLES).alias("kind"),
     ).select(pl.col(name).cast(kind) for name, kind in SCORE_SCHEMA.items())
 
 
@@ -75,6 +78,13 @@ def score_records(scores: pl.DataFrame) -> list[Score]:
         )
         for row in scores.select(names).iter_rows(named=True)
     ]
+
+
+def _spread(scored: pl.Expr) -> pl.Expr:
+    scores, within = pl.col("score").filter(scored), pl.col("sd").filter(scored)
+    mixture = ((within**2).mean() + scores.var(ddof=0)).sqrt()
+    sampled = pl.col("kind").first() == ScoreKind.SAMPLES.value
+    return pl.when(sampled).then(scores.std()).otherwise(mixture)
 
 
 def _status(scored: pl.Expr, excluded: pl.Expr) -> pl.Expr:

@@ -37,6 +37,7 @@ SCORE_SCHEMA = {
     "k_wanted": pl.Int64(),
     "sd": pl.Float64(),
     "kind": pl.String(),
+    "allowed_mass": pl.Float64(),
 }
 
 

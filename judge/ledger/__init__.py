@@ -4,9 +4,11 @@ from judge.ledger._open import open_ledger
 from judge.ledger._owner import this_owner
 from judge.ledger._protocol import (
     Attempt,
+    BatchEvent,
     Call,
     Claim,
     Ledger,
+    Review,
     Run,
     StoredAnswer,
     StoredVerdict,
@@ -14,9 +16,11 @@ from judge.ledger._protocol import (
 
 __all__ = [
     "Attempt",
+    "BatchEvent",
     "Call",
     "Claim",
     "Ledger",
+    "Review",
     "Run",
     "StoredAnswer",
     "StoredVerdict",

@@ -86,6 +86,30 @@ class Run:
     started_at: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchEvent:
+    """Something that happened to a batch of requests at a server. ``body`` is JSON."""
+
+    batch: str
+    model: str
+    status: str
+    body: Mapping[str, Any]
+    at: str = ""
+    """When it was noted (UTC, ISO 8601); set by the ledger."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Review:
+    """What a person decided about an escalated answer."""
+
+    escalation: bytes
+    decision: str
+    reviewer: str
+    note: str
+    at: str = ""
+    """When it was noted (UTC, ISO 8601); set by the ledger."""
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """Outcome of asking for work: keys now ours, and keys that turned out to be finished."""
@@ -232,6 +256,30 @@ class Ledger(Protocol):
 
         calls, priced (calls whose cost is known), prompt/cached/completion tokens, cost.
         """
+        ...
+
+    def call_frame(self, keys: Sequence[bytes]) -> pl.DataFrame:
+        """One row per call of these keys and of their follow-ups, all generations, no bodies.
+
+        key, generation, parent, purpose, model, sample, prompt_tokens, cached_tokens,
+        completion_tokens, cost (USD), latency_s, attempts, started_at.
+        """
+        ...
+
+    def add_batch_event(self, event: BatchEvent) -> None:
+        """Note what happened to a batch."""
+        ...
+
+    def batch_events(self, model: str) -> list[BatchEvent]:
+        """What happened to the batches of a model, oldest first."""
+        ...
+
+    def add_review(self, review: Review) -> None:
+        """Note what a person decided about an escalated answer."""
+        ...
+
+    def reviews(self) -> list[Review]:
+        """All reviews, oldest first."""
         ...
 
     def close(self) -> None:

@@ -8,13 +8,16 @@ from typing import Any, TypeAlias
 
 from judge.ledger._protocol import Attempt, Call, StoredAnswer, StoredVerdict
 from judge.questions import question_from_dict
-from judge.records import Answer, Rating, Reason, Status, Verdict
+from judge.records import Answer, Rating, Reason, ScoreKind, Status, Verdict
 
 CALL_COLUMNS = (
     "key", "generation", "parent", "purpose", "model", "sample", "occasion", "request", "response",
     "status_code", "prompt_tokens", "cached_tokens", "completion_tokens", "cost", "latency_s",
     "attempts", "started_at",
 )  # fmt: skip
+CALL_FACTS = tuple(
+    name for name in CALL_COLUMNS if name not in ("occasion", "request", "response", "status_code")
+)
 ATTEMPT_COLUMNS = ("key", "error", "status_code", "detail", "latency_s", "at")
 VERDICT_IDENTITY = (
     "call_key", "generation", "parser", "question_id", "model", "answer_sample", "answer_hash",
@@ -22,7 +25,7 @@ VERDICT_IDENTITY = (
 )  # fmt: skip
 VERDICT_COLUMNS = (
     *VERDICT_IDENTITY, "status", "reason", "level", "scale_min", "scale_max", "score", "evidence",
-    "rationale", "detail", "repaired",
+    "rationale", "detail", "repaired", "kind", "allowed_mass", "sd",
 )  # fmt: skip
 ANSWER_IDENTITY = ("question_id", "model", "sample", "occasion")
 ANSWER_COLUMNS = (
@@ -56,7 +59,8 @@ def verdict_row(stored: StoredVerdict) -> Row:
         verdict.judge, verdict.ruler, verdict.sample, verdict.occasion, verdict.status.value,
         None if verdict.reason is None else verdict.reason.value, verdict.level,
         verdict.scale_min, verdict.scale_max, verdict.score, dump(list(verdict.evidence)),
-        _words(verdict.rationale), _words(verdict.detail), verdict.repaired,
+        _words(verdict.rationale), _words(verdict.detail), verdict.repaired, verdict.kind.value,
+        verdict.allowed_mass, verdict.sd,
     )  # fmt: skip
 
 
@@ -73,6 +77,7 @@ def verdict_from_row(row: Sequence[Any]) -> StoredVerdict:
             reason=None if reason is None else Reason(reason),
             evidence=tuple(json.loads(values.pop("evidence"))),
             repaired=bool(values.pop("repaired")),
+            kind=ScoreKind(values.pop("kind")),
             **values,
         ),
     )
