@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from judge.canonical import digest
 from judge.checks import Check
 from judge.documents import Document, load_document
-from judge.records import Question, RequiredFact
+from judge.records import ChecklistItem, Question, RequiredFact
 from judge.resources import resolve
 
 
@@ -56,6 +56,13 @@ def load_questions(name_or_path: str | Path) -> QuestionSet:
             )
         for position, check in enumerate(entry.get("checks", ())):
             _require_possible(document, ["questions", index, "checks", position], check)
+        for criterion, items in entry.get("checklists", {}).items():
+            if not any(item.get("weight", 1) > 0 for item in items):
+                raise document.error(
+                    ["questions", index, "checklists", criterion],
+                    found="items that all weigh 0",
+                    expected="at least one item that counts",
+                )
         questions.append(question_from_dict(entry))
     return QuestionSet(
         name=str(data["name"]),
@@ -106,6 +113,18 @@ def question_from_dict(entry: dict[str, Any]) -> Question:
             )
             for check in entry.get("checks") or ()
         ),
+        checklists={
+            str(criterion): tuple(
+                ChecklistItem(
+                    item=" ".join(str(item["item"]).split()),
+                    wanted=bool(item.get("wanted", True)),
+                    weight=float(item.get("weight", 1)),
+                    evidence_required=bool(item.get("evidence_required", False)),
+                )
+                for item in items
+            )
+            for criterion, items in (entry.get("checklists") or {}).items()
+        },
     )
 
 
@@ -131,5 +150,9 @@ def question_to_dict(question: Question) -> dict[str, Any]:
             {"kind": check.kind, "criteria": list(check.criteria), **check.parameters}
             for check in question.checks
         ],
+        "checklists": {
+            criterion: [asdict(item) for item in items]
+            for criterion, items in question.checklists.items()
+        },
     }
-    return {name: value for name, value in entry.items() if value not in (None, [])}
+    return {name: value for name, value in entry.items() if value not in (None, [], {})}

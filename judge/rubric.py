@@ -26,7 +26,8 @@ class Criterion:
     """One criterion: what it asks, its levels, where it applies.
 
     ``categories`` is None where the criterion applies to every category. ``baseline`` names the
-    feature of the offline judge, if one fits.
+    feature of the offline judge, if one fits. Criteria of one ``group`` share a call in the
+    grouped mode; None stands alone.
     """
 
     criterion: str
@@ -38,6 +39,7 @@ class Criterion:
     except_categories: frozenset[str]
     reference: str
     baseline: str | None
+    group: str | None = None
 
     def applies_to(self, category: str | None) -> bool:
         """Whether the criterion applies to a question; an unknown category is not excluded."""
@@ -110,6 +112,7 @@ def load_rubric(name_or_path: str | Path) -> Rubric:
                 except_categories=frozenset(map(str, entry.get("except_categories", ()))),
                 reference=str(entry.get("reference", "uses")),
                 baseline=entry.get("baseline"),
+                group=entry.get("group"),
             )
         )
     return Rubric(
@@ -142,6 +145,7 @@ def rubric_to_dict(rubric: Rubric) -> dict[str, Any]:
                 "except_categories": sorted(criterion.except_categories),
                 "reference": criterion.reference,
                 "baseline": criterion.baseline,
+                "group": criterion.group,
             }
             for criterion in rubric.criteria
         ],

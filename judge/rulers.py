@@ -6,32 +6,43 @@ answer, and over the kind of score. Scores of different rulers are never mixed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from judge.canonical import digest
 from judge.errors import UsageError
 from judge.prompting import criterion_content, template_sources
+from judge.records import ScoreKind
 from judge.rubric import Criterion
-
-SAMPLES = "samples"
-"""Kind of score: the mean over the judge's samples."""
 
 
 def endpoint_ruler(
-    criterion: Criterion, judge: str, request_without_messages: dict[str, Any]
+    criteria: Sequence[Criterion],
+    judge: str,
+    request_without_messages: dict[str, Any],
+    kind: ScoreKind,
+    manner: Mapping[str, Any],
 ) -> str:
-    """The ruler of a criterion under a judge behind an endpoint.
+    """The ruler that the criteria of one call share, under a judge behind an endpoint.
 
     ``request_without_messages`` is the request body less its messages: model, decoding, schema.
+    ``manner`` holds what else decides what a prompt says: order, checklists, examples. Which of
+    several criteria a call covers depends on the question; where a criterion applies is therefore
+    part of the ruler of a call on several.
     """
+    content = [criterion_content(criterion) for criterion in criteria]
+    if len(criteria) > 1:
+        for entry, criterion in zip(content, criteria, strict=True):
+            entry["categories"] = sorted(criterion.categories or ())
+            entry["except_categories"] = sorted(criterion.except_categories)
     return digest(
         {
             "judge": judge,
-            "criterion": criterion_content(criterion),
+            "criteria": content,
             "templates": template_sources(),
             "request": request_without_messages,
-            "kind": SAMPLES,
+            "kind": kind.value,
+            "manner": dict(manner),
         }
     ).hex()
 
@@ -44,9 +55,14 @@ def offline_ruler(criterion: Criterion, judge: str, version: int, formula: str) 
             "criterion": criterion_content(criterion),
             "version": version,
             "formula": formula,
-            "kind": SAMPLES,
+            "kind": ScoreKind.SAMPLES.value,
         }
     ).hex()
+
+
+def panel_ruler(members: Sequence[str]) -> str:
+    """The ruler of a panel's mean on a criterion: its members' rulers in order."""
+    return digest(["panel", *members]).hex()
 
 
 def require_one_ruler(criterion: str, rulers: Iterable[str]) -> None:

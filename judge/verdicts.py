@@ -5,19 +5,30 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from judge.records import Reason, Status
+from judge.hardening import quotable
+from judge.records import ChecklistItem, Reason, ScoreKind, Status
 from judge.rubric import Criterion
 
-PARSER_VERSION = 1
+PARSER_VERSION = 2
 """Raised whenever the same reply could give another verdict; stored calls are then re-read."""
 
 _FENCED = re.compile(r"\A```(?:json)?[ \t]*\n(.*)\n?```\Z", re.DOTALL)
 _FIELDS = ("evidence", "rationale", "level")
 _MAX_EVIDENCE = 20
 _KINDS = {str: "a text", float: "a fraction", bool: "a truth value", dict: "an object"}
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One token of a reply: its bytes, and the likeliest tokens there with log-probabilities."""
+
+    content: bytes
+    likeliest: tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +39,8 @@ class Reply:
     finish_reason: str | None
     refusal: str | None = None
     error_code: str | None = None
+    tokens: tuple[Token, ...] | None = None
+    """The tokens of the text, where log-probabilities were asked for and given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,13 +49,16 @@ class Parsed:
 
     status: Status
     reason: Reason | None = None
-    level: int | None = None
+    level: float | None = None
     score: float | None = None
     evidence: tuple[str, ...] = ()
     rationale: str = ""
     detail: str = ""
     mendable: bool = False
     repaired: bool = False
+    kind: ScoreKind = ScoreKind.SAMPLES
+    allowed_mass: float | None = None
+    sd: float | None = None
 
 
 class _Unusable(Exception):
@@ -51,6 +67,11 @@ class _Unusable(Exception):
     def __init__(self, reason: Reason, detail: str) -> None:
         self.reason = reason
         self.detail = _storable(detail)
+
+    @property
+    def parsed(self) -> Parsed:
+        """The outcome of a reply that asking once more may mend."""
+        return Parsed(status=Status.UNSCORED, reason=self.reason, detail=self.detail, mendable=True)
 
 
 def parse_reply(reply: Reply, criterion: Criterion, answer: str) -> Parsed:
@@ -66,11 +87,48 @@ def parse_reply(reply: Reply, criterion: Criterion, answer: str) -> Parsed:
     if ended is not None:
         return ended
     try:
-        return _read(reply.text or "", criterion, answer)
+        return _verdict(_object(reply.text or ""), criterion, answer)
     except _Unusable as problem:
-        return Parsed(
-            status=Status.UNSCORED, reason=problem.reason, detail=problem.detail, mendable=True
-        )
+        return problem.parsed
+
+
+def parse_group(reply: Reply, criteria: Sequence[Criterion], answer: str) -> dict[str, Parsed]:
+    """Read verdicts on several criteria from one reply: criterion → verdict, or why there is none.
+
+    The reply is one JSON object that holds, for every criterion and nothing else, an object such as
+    `parse_reply` reads. A criterion whose object is missing or unusable is unscored; the others
+    stand. A reply that is broken as a whole leaves all of them unscored.
+    """
+    ended = _ended_otherwise(reply)
+    if ended is not None:
+        return {criterion.criterion: ended for criterion in criteria}
+    try:
+        body = _object(reply.text or "")
+        names = [criterion.criterion for criterion in criteria]
+        for name in body:
+            if name not in names:
+                raise _Unusable(Reason.INVALID, f"the unknown field {name[:40]}")
+    except _Unusable as problem:
+        return {criterion.criterion: problem.parsed for criterion in criteria}
+    return {criterion.criterion: _member(body, criterion, answer) for criterion in criteria}
+
+
+def parse_checklist(
+    reply: Reply, items: Sequence[ChecklistItem], criterion: Criterion, answer: str
+) -> Parsed:
+    """Read a checklist reply: the score is the weighted share of items that are as wanted.
+
+    score = sum(weight x [met = wanted]) / sum(weight) (arXiv 2403.18771); the level is its place on
+    the criterion's scale. An item that cannot be told leaves the criterion unscored: leaving it out
+    would compare answers by different items.
+    """
+    ended = _ended_otherwise(reply)
+    if ended is not None:
+        return ended
+    try:
+        return _checked(_object(reply.text or ""), items, criterion, answer)
+    except _Unusable as problem:
+        return problem.parsed
 
 
 def _ended_otherwise(reply: Reply) -> Parsed | None:
@@ -91,8 +149,20 @@ def _final(reason: Reason, detail: str) -> Parsed:
     return Parsed(status=Status.UNSCORED, reason=reason, detail=_storable(detail))
 
 
-def _read(text: str, criterion: Criterion, answer: str) -> Parsed:
-    body = _object(text)
+def _member(body: dict[str, Any], criterion: Criterion, answer: str) -> Parsed:
+    """The verdict on one criterion of a group."""
+    name = criterion.criterion
+    try:
+        if name not in body:
+            raise _Unusable(Reason.INVALID, f"the field {name} is missing")
+        if not isinstance(body[name], dict):
+            raise _Unusable(Reason.INVALID, f"{name} is not an object")
+        return _verdict(body[name], criterion, answer)
+    except _Unusable as problem:
+        return problem.parsed
+
+
+def _verdict(body: dict[str, Any], criterion: Criterion, answer: str) -> Parsed:
     evidence, rationale, level = _fields(body)
     if level is None:
         return Parsed(
@@ -106,16 +176,71 @@ def _read(text: str, criterion: Criterion, answer: str) -> Parsed:
         raise _Unusable(
             Reason.OUT_OF_RANGE, f"level {str(level)[:40]} is not a level of the rubric"
         )
-    haystack = _folded(answer)
+    require_quotes(evidence, answer)
+    return Parsed(
+        status=Status.SCORED, level=level, score=score, evidence=evidence, rationale=rationale
+    )
+
+
+def _checked(
+    body: dict[str, Any],
+    items: Sequence[ChecklistItem],
+    criterion: Criterion,
+    answer: str,
+) -> Parsed:
+    names = [f"item_{number}" for number in range(1, len(items) + 1)]
+    _require_fields(body, (*names, "rationale"))
+    rationale = _text(body["rationale"], "rationale")
+    quotes: list[str] = []
+    reached = 0.0
+    untold = []
+    for name, item in zip(names, items, strict=True):
+        if not isinstance(body[name], dict):
+            raise _Unusable(Reason.INVALID, f"{name} is not an object")
+        _require_fields(body[name], ("evidence", "met"))
+        evidence, met = _evidence(body[name]["evidence"]), body[name]["met"]
+        if met is None:
+            untold.append(name)
+        elif not isinstance(met, bool):
+            raise _Unusable(Reason.INVALID, f"met of {name} is not true, false or null")
+        elif met and item.evidence_required and not evidence:
+            raise _Unusable(Reason.INVALID, f"{name} is met without a quote that shows it")
+        require_quotes(evidence, answer)
+        quotes += evidence
+        reached += item.weight * (met is item.wanted)
+    if untold:
+        return Parsed(
+            status=Status.UNSCORED,
+            reason=Reason.CANNOT_ASSESS,
+            rationale=rationale,
+            detail=f"the judge cannot tell {', '.join(untold)} from what it was given",
+        )
+    score = reached / sum(item.weight for item in items)
+    low, high = criterion.levels[0].level, criterion.levels[-1].level
+    return Parsed(
+        status=Status.SCORED,
+        level=low + score * (high - low),
+        score=score,
+        evidence=tuple(quotes),
+        rationale=rationale,
+    )
+
+
+def require_quotes(evidence: Sequence[str], answer: str) -> None:
+    """Refuse quotes that the answer contains in no form in which the judge saw it."""
     for quote in evidence:
-        if quote not in answer and _folded(quote) not in haystack:
+        wanted = _folded(quote)
+        if not any(quote in form or wanted in folded for form, folded in _passages(answer)):
             shown = json.dumps(quote[:80], ensure_ascii=False)
             raise _Unusable(
                 Reason.FABRICATED_EVIDENCE, f"the answer does not contain the quote {shown}"
             )
-    return Parsed(
-        status=Status.SCORED, level=level, score=score, evidence=evidence, rationale=rationale
-    )
+
+
+@lru_cache(maxsize=256)
+def _passages(answer: str) -> tuple[tuple[str, str], ...]:
+    """The forms of an answer in which a quote of it may stand, each also with folded space."""
+    return tuple((form, _folded(form)) for form in quotable(answer))
 
 
 def _object(text: str) -> dict[str, Any]:
@@ -147,29 +272,42 @@ def _object(text: str) -> dict[str, Any]:
 
 def _fields(body: dict[str, Any]) -> tuple[tuple[str, ...], str, int | None]:
     """Evidence, rationale and level of a reply's object, each of exactly the right type."""
-    for name in _FIELDS:
-        if name not in body:
-            raise _Unusable(Reason.INVALID, f"the field {name} is missing")
-    if len(body) > len(_FIELDS):
-        extra = next(name for name in body if name not in _FIELDS)
-        raise _Unusable(Reason.INVALID, f"the unknown field {extra[:40]}")
-    evidence, rationale, level = (body[name] for name in _FIELDS)
-    if not isinstance(evidence, list) or not all(isinstance(quote, str) for quote in evidence):
-        raise _Unusable(Reason.INVALID, "evidence is not a list of texts")
-    if len(evidence) > _MAX_EVIDENCE:
-        raise _Unusable(Reason.INVALID, f"{len(evidence)} passages of evidence")
-    if not isinstance(rationale, str):
-        raise _Unusable(Reason.INVALID, "rationale is not a text")
+    _require_fields(body, _FIELDS)
+    evidence, rationale = _evidence(body["evidence"]), _text(body["rationale"], "rationale")
+    level = body["level"]
     if level is not None and type(level) is not int:
         raise _Unusable(
             Reason.INVALID, f"level is {_KINDS.get(type(level), 'a list')}, not a whole number"
         )
-    for text in (rationale, *evidence):
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise _Unusable(Reason.INVALID, "a text contains a lone surrogate") from None
-    return tuple(quote for quote in evidence if quote.strip()), rationale, level
+    return evidence, rationale, level
+
+
+def _require_fields(body: dict[str, Any], names: Sequence[str]) -> None:
+    for name in names:
+        if name not in body:
+            raise _Unusable(Reason.INVALID, f"the field {name} is missing")
+    if len(body) > len(names):
+        extra = next(name for name in body if name not in names)
+        raise _Unusable(Reason.INVALID, f"the unknown field {extra[:40]}")
+
+
+def _evidence(value: object) -> tuple[str, ...]:
+    """Passages of evidence, blank ones left out."""
+    if not isinstance(value, list) or not all(isinstance(quote, str) for quote in value):
+        raise _Unusable(Reason.INVALID, "evidence is not a list of texts")
+    if len(value) > _MAX_EVIDENCE:
+        raise _Unusable(Reason.INVALID, f"{len(value)} passages of evidence")
+    return tuple(quote for quote in (_text(each, "evidence") for each in value) if quote.strip())
+
+
+def _text(value: object, name: str) -> str:
+    if not isinstance(value, str):
+        raise _Unusable(Reason.INVALID, f"{name} is not a text")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise _Unusable(Reason.INVALID, "a text contains a lone surrogate") from None
+    return value
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from judge.ledger import Ledger
 from judge.records import Answer, Question, RequiredFact
 from judge.rubric import Criterion
 from judge.scoring import ScoreRun, ScoreSettings, Unit, item_of, rulers_of
+from judge.scoring._asking import Asking
 from judge.scoring._task import ScoringTask
 from tests.support import criterion, ledger_at, rubric
 
@@ -50,11 +51,13 @@ def key(
     """The key of one unit, as scoring plans it."""
     wanted, known = score_settings or ScoreSettings(), capabilities or Capabilities()
     one = rubric(of)
-    rulers = rulers_of(one, spec, wanted.decoding, known)
+    rulers = rulers_of(one, spec, wanted, known)
     outcome = ScoreRun(run="", rulers=rulers, progress=Progress())
-    task = ScoringTask(ledger, one, spec, wanted, known, outcome)
+    asking = Asking(one, spec, wanted, known, None)
+    task = ScoringTask(ledger, asking, known, outcome)
     given_answer = Answer(question_id=question.question_id, model=model, answer=answer)
-    return task._request(Unit(item_of(0, given_answer, question), of, sample)).key
+    ((_, request),) = task._requests([Unit(item_of(0, given_answer, question), of, sample)])
+    return request.key
 
 
 BASE = Question(question_id="q", question="Why?", category="c", reference="Because.")

@@ -20,6 +20,7 @@ from judge.checks import Check
 from judge.endpoint import Capabilities, Decoding, parse_spec
 from judge.endpoint._request import OutputMode
 from judge.errors import UsageError
+from judge.hardening import as_data
 from judge.prompting import Case, render_case, repair_messages, verdict_schema
 from judge.questions import load_questions
 from judge.records import Answer, Question, RequiredFact
@@ -99,10 +100,10 @@ class TestFence:
                 ),
                 text,
             )
-            assert fenced(case, "QUESTION") == question
-            assert fenced(case, "REFERENCE") == f"r {text}"
-            assert fenced(case, "REQUIRED_FACTS") == f"- f {text}"
-            assert fenced(case, "ANSWER") == text
+            assert fenced(case, "QUESTION") == as_data(question)
+            assert fenced(case, "REFERENCE") == as_data(f"r {text}")
+            assert fenced(case, "REQUIRED_FACTS") == f"- {as_data(f'f {text}')}"
+            assert fenced(case, "ANSWER") == as_data(text)
 
     def test_nothing_given_stands_outside_the_markers(self) -> None:
         marks = {name: f"mark-{name}" for name in ("QUESTION", "REFERENCE", "FACTS", "ANSWER")}
@@ -349,10 +350,15 @@ class TestSchema:
         assert list(verdict_schema([0])["properties"]) == ["evidence", "rationale", "level"]
 
 
+TEMPLATES = (
+    "instructions", "case", "task", "criterion", "checklist", "examples", "findings", "reply",
+    "repair",
+)  # fmt: skip
+
 BASE: dict[str, Any] = {
     "rubric": rubric(),
     "spec": SPEC,
-    "decoding": Decoding(),
+    "settings": ScoreSettings(),
     "capabilities": Capabilities(),
 }
 
@@ -410,11 +416,11 @@ class TestRulers:
         assert moved(rubric=with_level(3, score=0.61)) == {"tact"}
 
     ALL = (
-        ("the temperature", {"decoding": Decoding(temperature=0.0)}),
-        ("no temperature", {"decoding": Decoding(temperature=None)}),
-        ("top_p", {"decoding": Decoding(top_p=0.9)}),
-        ("the seed", {"decoding": Decoding(seed=1)}),
-        ("the token limit", {"decoding": Decoding(max_tokens=100)}),
+        ("the temperature", {"settings": ScoreSettings(decoding=Decoding(temperature=0.0))}),
+        ("no temperature", {"settings": ScoreSettings(decoding=Decoding(temperature=None))}),
+        ("top_p", {"settings": ScoreSettings(decoding=Decoding(top_p=0.9))}),
+        ("the seed", {"settings": ScoreSettings(decoding=Decoding(seed=1))}),
+        ("the token limit", {"settings": ScoreSettings(decoding=Decoding(max_tokens=100))}),
         ("the judge", {"spec": parse_spec("http://localhost:1/v1#judge-b")}),
         ("where the judge is", {"spec": parse_spec("http://localhost:2/v1#judge-a")}),
         ("how JSON is asked for", {"capabilities": Capabilities(output_mode=OutputMode.TEXT)}),
@@ -428,12 +434,12 @@ class TestRulers:
     def test_a_change_of_judge_or_decoding_moves_all(self, change: dict[str, Any]) -> None:
         assert moved(**change) == {"tact", "truth"}
 
-    @pytest.mark.parametrize("name", ["instructions", "case", "criterion", "repair"])
+    @pytest.mark.parametrize("name", TEMPLATES)
     def test_a_change_of_a_template_moves_all(
         self, name: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         sources = dict(prompting.template_sources())
-        assert set(sources) == {"instructions", "case", "criterion", "repair"}
+        assert set(sources) == set(TEMPLATES)
         before = ruler_set()
         sources[name] += " "
         monkeypatch.setattr(rulers, "template_sources", lambda: tuple(sources.items()))

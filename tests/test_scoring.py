@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 import judge.execution._writer
+import judge.scoring._asking
 import judge.scoring._task
 from judge.endpoint import Budget, Capabilities, Prices, RetryPolicy, parse_spec
 from judge.errors import EndpointError, LedgerError
@@ -462,7 +463,7 @@ def test_a_parser_that_words_a_problem_in_another_way_finds_the_repairs(
         ledger = ledger_at(tmp_path)
         items = stored_items(ledger, answers(15))
         before = run(ledger, items, rubric(), server.spec())
-        monkeypatch.setattr(task, "parse_reply", reworded)
+        monkeypatch.setattr(judge.scoring._asking, "parse_reply", reworded)
         monkeypatch.setattr(task, "PARSER_VERSION", task.PARSER_VERSION + 1)
         after = run(ledger, items, rubric(), server.spec())
     assert before.repaired > 0

@@ -13,6 +13,8 @@ from judge.cli._root import app
 from judge.cli.commands import demo, report, score, transfer  # noqa: F401 - they register
 from judge.errors import ExitCode, PlumblineError
 
+__all__ = ["app", "main"]
+
 
 def main() -> None:
     """Run the command; errors for people get one paragraph, and exit codes mean something."""

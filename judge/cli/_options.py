@@ -79,7 +79,10 @@ Budget = Annotated[
 Price = Annotated[
     str | None,
     typer.Option(
-        "--price", metavar="P,C,O", help="USD per million prompt, cached, completion tokens."
+        "--price",
+        metavar="P,C,O",
+        help="USD per million prompt, cached, completion tokens; of a panel, one for all or one "
+        "for each judge with ; between.",
     ),
 ]
 MaxUnscored = Annotated[

@@ -10,6 +10,7 @@ from judge.endpoint._faults import (
     UnsupportedParameter,
 )
 from judge.endpoint._limits import AdaptiveLimit, Budget, Prices, RateLimits, estimated_tokens
+from judge.endpoint._local import LocalModel
 from judge.endpoint._reply import Usage, read_reply, read_usage
 from judge.endpoint._request import Capabilities, Decoding, OutputMode, request_body
 from judge.endpoint._spec import OPENAI_URL, ModelSpec, parse_spec
@@ -24,6 +25,7 @@ __all__ = [
     "Completion",
     "Decoding",
     "Halted",
+    "LocalModel",
     "ModelSpec",
     "OutputMode",
     "Prices",

@@ -22,7 +22,16 @@ if TYPE_CHECKING:
 _QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
 
 NEGOTIABLE = frozenset(
-    {"response_format", "temperature", "top_p", "seed", "max_tokens", "max_completion_tokens"}
+    {
+        "response_format",
+        "temperature",
+        "top_p",
+        "seed",
+        "max_tokens",
+        "max_completion_tokens",
+        "logprobs",
+        "top_logprobs",
+    }
 )
 """Parameters of a request that an endpoint may refuse and that we can do without or rename."""
 

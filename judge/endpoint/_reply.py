@@ -6,7 +6,7 @@ import json
 from typing import Any, NamedTuple
 
 from judge.endpoint._faults import TransientFault
-from judge.verdicts import Reply
+from judge.verdicts import Reply, Token
 
 
 class Usage(NamedTuple):
@@ -41,7 +41,36 @@ def read_reply(status_code: int, body: bytes) -> Reply:
         text=text,
         finish_reason=finish_reason if isinstance(finish_reason, str) else None,
         refusal=refusal if isinstance(refusal, str) else None,
+        tokens=_tokens(choice),
     )
+
+
+def _tokens(choice: dict[str, Any]) -> tuple[Token, ...] | None:
+    """The tokens of a reply with their alternatives; None where the server gave none."""
+    entries = _mapping(choice.get("logprobs")).get("content")
+    if not isinstance(entries, list) or not entries:
+        return None
+    tokens = []
+    for entry in map(_mapping, entries):
+        text, raw = entry.get("token"), entry.get("bytes")
+        listed = entry.get("top_logprobs")
+        likeliest = [
+            (other["token"], float(other["logprob"]))
+            for other in map(_mapping, listed if isinstance(listed, list) else ())
+            if isinstance(other.get("token"), str)
+            and isinstance(other.get("logprob"), (int, float))
+        ]
+        if not isinstance(text, str):
+            return None
+        chosen = entry.get("logprob")
+        if isinstance(chosen, (int, float)) and all(other != text for other, _ in likeliest):
+            likeliest.append((text, float(chosen)))
+        try:
+            content = bytes(raw) if isinstance(raw, list) else text.encode("utf-8", "replace")
+        except (TypeError, ValueError):
+            return None
+        tokens.append(Token(content, tuple(likeliest)))
+    return tuple(tokens)
 
 
 def read_usage(body: bytes) -> Usage:

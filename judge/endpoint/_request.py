@@ -30,6 +30,8 @@ class Decoding:
     top_p: float | None = None
     max_tokens: int = 2048
     seed: int | None = None
+    top_logprobs: int | None = None
+    """How many alternatives to give for every token, with log-probabilities; None: none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +58,12 @@ class Capabilities:
         if step == len(_LADDER):
             return None
         return replace(self, output_mode=_LADDER[step])
+
+    def at_most(self, mode: OutputMode | None) -> Capabilities:
+        """The same with a form of structured output no better than ``mode``."""
+        if mode is None or _LADDER.index(mode) <= _LADDER.index(self.output_mode):
+            return self
+        return replace(self, output_mode=mode)
 
     def to_dict(self) -> dict[str, Any]:
         """For storage."""
@@ -89,6 +97,8 @@ def request_body(
         value = getattr(decoding, name)
         if value is not None and f"{name}={value}" not in capabilities.refused:
             body[name] = value
+    if decoding.top_logprobs is not None:
+        body |= {"logprobs": True, "top_logprobs": decoding.top_logprobs}
     if schema is not None and capabilities.output_mode is OutputMode.JSON_SCHEMA:
         body["response_format"] = {
             "type": "json_schema",

@@ -1,5 +1,6 @@
 """Scoring: every answer × applicable criterion × judge sample becomes a verdict, once."""
 
+from judge.scoring._asking import rulers_of
 from judge.scoring._plan import (
     Item,
     ScoreRun,
@@ -7,19 +8,20 @@ from judge.scoring._plan import (
     Unit,
     item_of,
     planned_units,
-    rulers_of,
 )
-from judge.scoring._run import INTERRUPTED, Workload, score, workload
+from judge.scoring._run import Workload, collect, missing_calls, record_panel, score, workload
 
 __all__ = [
-    "INTERRUPTED",
     "Item",
     "ScoreRun",
     "ScoreSettings",
     "Unit",
     "Workload",
+    "collect",
     "item_of",
+    "missing_calls",
     "planned_units",
+    "record_panel",
     "rulers_of",
     "score",
     "workload",

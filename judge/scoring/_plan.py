@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import islice
 
 from judge.canonical import text_hash
-from judge.endpoint import Capabilities, Decoding, ModelSpec, request_body
+from judge.endpoint import Decoding, OutputMode
+from judge.errors import UsageError
 from judge.execution import Progress
-from judge.offline import BASELINE_VERSION, FEATURES
-from judge.prompting import verdict_schema
 from judge.questions import question_hash
 from judge.records import Answer, Question, Reason, Status, Verdict
 from judge.rubric import Criterion, Rubric
-from judge.rulers import endpoint_ruler, offline_ruler
+from judge.settings import Mode, PromptOrder, Scoring
+
+WAVE = 32
+"""How many answers a wave of the plan has, unless the concurrency says otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,11 +42,21 @@ class Unit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreSettings:
-    """What is asked of the judge. ``retry`` reopens final verdicts that have these reasons."""
+    """What is asked of the judge, and how.
+
+    ``checklists`` judges a criterion by the question's checklist where it has one. ``output``
+    starts the ladder of structured output at a lower rung than the best that the server takes.
+    ``retry`` reopens final verdicts that have these reasons.
+    """
 
     samples: int = 1
     occasion: str = ""
     decoding: Decoding = field(default_factory=Decoding)
+    mode: Mode = Mode.PER_CRITERION
+    scoring: Scoring = Scoring.SAMPLES
+    order: PromptOrder = PromptOrder.ANSWER_FIRST
+    checklists: bool = False
+    output: OutputMode | None = None
     retry: frozenset[Reason] = frozenset()
 
 
@@ -97,42 +109,81 @@ def item_of(answer_id: int, answer: Answer, question: Question) -> Item:
     )
 
 
-def planned_units(items: Iterable[Item], rubric: Rubric, samples: int) -> Iterator[Unit]:
-    """The plan, answer by answer, so that calls that share a prefix follow each other.
+def planned_units(
+    items: Iterable[Item], rubric: Rubric, settings: ScoreSettings, wave: int = WAVE
+) -> Iterator[Unit]:
+    """The plan, in the order in which calls share the most of a server's prefix cache.
 
-    A criterion that does not apply is one unit, whatever the number of samples.
+    With the answer first in the prompt, answers are taken in waves of ``wave`` (the number of calls
+    at once): one call for each answer of the wave, then the others of each, which find the answer
+    in the cache. With the criterion first, answer by answer. A criterion that does not apply is one
+    unit, whatever the number of samples.
     """
-    for item in items:
-        for criterion in rubric.criteria:
-            applies = criterion.applies_to(item.question.category)
-            for sample in range(samples if applies else 1):
-                yield Unit(item, criterion, sample)
+    groups = call_groups(rubric, settings.mode)
+    if settings.order is PromptOrder.CRITERION_FIRST:
+        wave = 1
+    for some in _batched(items, wave):
+        lead = [_lead(item, groups) for item in some]
+        for item, group in zip(some, lead, strict=True):
+            for criterion in group:
+                yield Unit(item, criterion, 0)
+        for item, group in zip(some, lead, strict=True):
+            yield from _rest(item, groups, group, settings.samples)
 
 
-def rulers_of(
-    rubric: Rubric, spec: ModelSpec, decoding: Decoding, capabilities: Capabilities
-) -> dict[str, str]:
-    """The ruler set of a judge: criterion → ruler id."""
-    if spec.offline:
-        return {
-            criterion.criterion: offline_ruler(
-                criterion, spec.identity, BASELINE_VERSION, _formula(criterion)
-            )
-            for criterion in rubric.criteria
-        }
-    rulers = {}
+def call_groups(rubric: Rubric, mode: Mode) -> tuple[tuple[Criterion, ...], ...]:
+    """The criteria that share a call, in the order of the rubric.
+
+    Raises UsageError for the grouped mode with a rubric that declares no groups.
+    """
+    if mode is Mode.PER_CRITERION:
+        return tuple((criterion,) for criterion in rubric.criteria)
+    if mode is Mode.JOINT:
+        return (rubric.criteria,)
+    if all(criterion.group is None for criterion in rubric.criteria):
+        raise UsageError(
+            f"--mode grouped: the rubric {rubric.name} puts no criteria into groups. Give "
+            "criteria that share a call the same `group`, or use --mode joint."
+        )
+    groups: dict[str, list[Criterion]] = {}
     for criterion in rubric.criteria:
-        request = request_body(spec, [], level_schema(criterion), decoding, capabilities)
-        del request["messages"]
-        rulers[criterion.criterion] = endpoint_ruler(criterion, spec.identity, request)
-    return rulers
+        name = f"group {criterion.group}" if criterion.group else f"alone {criterion.criterion}"
+        groups.setdefault(name, []).append(criterion)
+    return tuple(tuple(group) for group in groups.values())
 
 
-def level_schema(criterion: Criterion) -> dict[str, Any]:
-    """The schema of a verdict reply on a criterion."""
-    return verdict_schema([step.level for step in criterion.levels])
+def can_be_asked(item: Item, criterion: Criterion) -> bool:
+    """Whether a criterion applies to an item and, where it needs a reference, has one."""
+    question = item.question
+    if not criterion.applies_to(question.category):
+        return False
+    return criterion.reference != "requires" or bool(question.reference or question.required_facts)
 
 
-def _formula(criterion: Criterion) -> str:
-    feature = FEATURES.get(criterion.baseline or "")
-    return "" if feature is None else f"{feature.name}: {feature.formula}"
+def _lead(item: Item, groups: Sequence[tuple[Criterion, ...]]) -> tuple[Criterion, ...]:
+    """The first group of which something can be asked of an item."""
+    for group in groups:
+        if any(can_be_asked(item, criterion) for criterion in group):
+            return group
+    return ()
+
+
+def _rest(
+    item: Item,
+    groups: Sequence[tuple[Criterion, ...]],
+    lead: tuple[Criterion, ...],
+    samples: int,
+) -> Iterator[Unit]:
+    for sample in range(samples):
+        for group in groups:
+            if sample == 0 and group is lead:
+                continue
+            for criterion in group:
+                if sample == 0 or criterion.applies_to(item.question.category):
+                    yield Unit(item, criterion, sample)
+
+
+def _batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    stream = iter(items)
+    while some := list(islice(stream, size)):
+        yield some

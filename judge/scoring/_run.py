@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 from uuid import uuid4
 
 from judge.endpoint import (
     Capabilities,
     ChatEndpoint,
     ModelSpec,
-    UnsupportedParameter,
     estimated_tokens,
 )
 from judge.errors import EndpointError
-from judge.execution import Executor, LedgerWriter, Progress, chunked, writing
+from judge.examples import ExamplePool
+from judge.execution import CallRequest, Progress, chunked, run_session, writing
 from judge.ledger import Ledger, Run
+from judge.records import Verdict
 from judge.rubric import Rubric, rubric_to_dict
-from judge.scoring._plan import Item, ScoreRun, ScoreSettings, Unit, planned_units, rulers_of
-from judge.scoring._task import ScoringTask
+from judge.rulers import panel_ruler
+from judge.scoring._asking import Asking, rulers_of
+from judge.scoring._plan import WAVE, Item, ScoreRun, ScoreSettings, Unit, planned_units
+from judge.scoring._task import PURPOSE, ScoringTask
 
-INTERRUPTED = "interrupted"
-"""Why a run stopped that a person or a supervisor ended (SIGINT, SIGTERM)."""
-
-_TICK_S = 0.2
-_AT_ONCE = 2  # interrupts after which calls in flight are not waited for
+_SHARED = ("rubric", "samples", "occasion", "mode", "scoring", "order", "shots", "checklists")
+"""What the judges of a panel have in common, in the body of a run."""
 
 OnTick = Callable[[ScoreRun, ChatEndpoint | None], None]
 
@@ -42,6 +39,7 @@ async def score(
     settings: ScoreSettings,
     open_endpoint: Callable[[], ChatEndpoint],
     on_tick: OnTick | None = None,
+    examples: ExamplePool | None = None,
 ) -> ScoreRun:
     """Judge every item on every applicable criterion; what the ledger holds is not paid again.
 
@@ -49,34 +47,106 @@ async def score(
     the next rung of the fallback ladder is tried, remembered in the ledger, and is part of the
     rulers from then on. Raises EndpointError when the run cannot go on; all finished work is kept.
     """
-    capabilities = _known_capabilities(ledger, spec)
-    earlier: ScoreRun | None = None
-    async with writing(ledger) as writer:
-        while True:
-            task = _start(ledger, items, rubric, spec, settings, capabilities, earlier)
-            outcome = task.outcome
-            if spec.offline:
-                await _run_offline(task, items, writer, on_tick)
-                return outcome
+    plan = _Plan(ledger, items, rubric, spec, settings, examples)
+    return await _execute(plan, open_endpoint, on_tick)
+
+
+async def collect(
+    ledger: Ledger,
+    items: Sequence[Item],
+    rubric: Rubric,
+    spec: ModelSpec,
+    settings: ScoreSettings,
+    open_endpoint: Callable[[], ChatEndpoint],
+    on_tick: OnTick | None = None,
+    purpose: str = "probe",
+) -> tuple[ScoreRun, list[Verdict]]:
+    """As `score`, but no run is recorded and no verdict stored: they are returned.
+
+    The calls are in the ledger under their ``purpose``, so that they are not paid for again and a
+    later run reads the same verdicts from them. Items need not be in the ledger.
+    """
+    collected: list[Verdict] = []
+    plan = _Plan(ledger, items, rubric, spec, settings, None, purpose, collected)
+    return await _execute(plan, open_endpoint, on_tick), collected
+
+
+@dataclass(slots=True)
+class _Plan:
+    """What a run works on; ``collected`` takes verdicts that are not to be stored."""
+
+    ledger: Ledger
+    items: Sequence[Item]
+    rubric: Rubric
+    spec: ModelSpec
+    settings: ScoreSettings
+    examples: ExamplePool | None
+    purpose: str = PURPOSE
+    collected: list[Verdict] | None = None
+
+    def units(self, wave: int = WAVE) -> Iterator[Unit]:
+        return planned_units(self.items, self.rubric, self.settings, wave)
+
+    def task(self, capabilities: Capabilities, outcome: ScoreRun) -> ScoringTask:
+        return ScoringTask(
+            self.ledger,
+            self.asking(capabilities),
+            capabilities,
+            outcome,
+            purpose=self.purpose,
+            collected=self.collected,
+        )
+
+    def asking(self, capabilities: Capabilities) -> Asking:
+        return Asking(self.rubric, self.spec, self.settings, capabilities, self.examples)
+
+    def rulers(self, capabilities: Capabilities) -> dict[str, str]:
+        return rulers_of(self.rubric, self.spec, self.settings, capabilities, self.examples)
+
+    def known_capabilities(self) -> Capabilities:
+        """What the ledger knows of the endpoint, no better than the rung that is wanted."""
+        known = self.ledger.capabilities(self.spec.identity)
+        capabilities = Capabilities() if known is None else Capabilities.from_dict(known)
+        return capabilities.at_most(self.settings.output)
+
+
+async def _execute(
+    plan: _Plan, open_endpoint: Callable[[], ChatEndpoint], on_tick: OnTick | None
+) -> ScoreRun:
+    async with writing(plan.ledger) as writer:
+        if plan.spec.offline:
+            task = _start(plan, Capabilities())
+            for units in chunked(plan.units()):
+                known = await writer.run(task.known, units)
+                known.settled()
+                if on_tick is not None:
+                    on_tick(task.outcome, None)
+            return task.outcome
+        endpoint: ChatEndpoint | None = None
+
+        def opened() -> ChatEndpoint:
+            nonlocal endpoint
             endpoint = open_endpoint()
-            try:
-                await _run_endpoint(task, items, writer, endpoint, on_tick)
-                return outcome
-            except UnsupportedParameter as problem:
-                if outcome.progress.stopped:
-                    return outcome
-                earlier = outcome
-                if endpoint.traffic.succeeded:
-                    continue  # others were accepted meanwhile: it was one prompt's affair
-                lesser = capabilities.without(problem.parameter, settings.decoding)
-                if lesser is None:
-                    raise EndpointError(
-                        f"{spec.identity}: the server rejects every request ({problem.detail}). "
-                        "Check the model and its settings."
-                    ) from problem
-                refused = problem.parameter or "structured output"
-                outcome.given_up.append(f"{refused}: {problem.detail}")
-                capabilities = lesser
+            return endpoint
+
+        def give_up(capabilities: Capabilities, parameter: str | None) -> Capabilities | None:
+            if parameter in ("logprobs", "top_logprobs"):
+                raise EndpointError(
+                    f"{plan.spec.identity}: the server gives no log-probabilities. Score with "
+                    "--scoring samples, or name a server that gives them."
+                )
+            return capabilities.without(parameter, plan.settings.decoding)
+
+        return await run_session(
+            plan.ledger,
+            writer,
+            capabilities=plan.known_capabilities(),
+            begin=lambda capabilities, earlier: _start(plan, capabilities, earlier),
+            units=lambda: plan.units(WAVE if endpoint is None else endpoint.limit.maximum),
+            give_up=give_up,
+            open_endpoint=opened,
+            on_tick=on_tick,
+        )
 
 
 @dataclass(slots=True)
@@ -84,68 +154,114 @@ class Workload:
     """What a run would send: units, calls that the ledger lacks, tokens (a cautious guess)."""
 
     planned: int = 0
+    covered: int = 0
+    """Units that need a call."""
     calls: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
 
 def workload(
-    ledger: Ledger, items: Sequence[Item], rubric: Rubric, spec: ModelSpec, settings: ScoreSettings
-) -> Workload:
-    """What `score` would send for the same arguments; nothing is sent and nothing is stored.
-
-    Repairs of unusable replies and repeated tries are not foreseen.
-    """
-    capabilities = _known_capabilities(ledger, spec)
-    rulers = rulers_of(rubric, spec, settings.decoding, capabilities)
-    now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    outcome = ScoreRun(run="", rulers=rulers, progress=Progress(), started_at=now)
-    task = ScoringTask(ledger, rubric, spec, settings, capabilities, outcome)
-    work = Workload()
-    seen: set[bytes] = set()
-    for units in chunked(planned_units(items, rubric, settings.samples)):
-        work.planned += len(units)
-        for request in task.missing_calls(units):
-            if request.key not in seen:
-                seen.add(request.key)
-                work.calls += 1
-                work.prompt_tokens += estimated_tokens(request.body)
-                work.completion_tokens += request.max_tokens
-    return work
-
-
-def _known_capabilities(ledger: Ledger, spec: ModelSpec) -> Capabilities:
-    known = ledger.capabilities(spec.identity)
-    return Capabilities() if known is None else Capabilities.from_dict(known)
-
-
-def _start(
     ledger: Ledger,
     items: Sequence[Item],
     rubric: Rubric,
     spec: ModelSpec,
     settings: ScoreSettings,
-    capabilities: Capabilities,
-    earlier: ScoreRun | None = None,
-) -> ScoringTask:
+    examples: ExamplePool | None = None,
+) -> Workload:
+    """What `score` would send for the same arguments; nothing is sent and nothing is stored.
+
+    Repairs of unusable replies and repeated tries are not foreseen.
+    """
+    plan = _Plan(ledger, items, rubric, spec, settings, examples)
+    work = Workload()
+    for planned, covered, requests in _missing(plan):
+        work.planned += planned
+        work.covered += covered
+        for request in requests:
+            work.calls += 1
+            work.prompt_tokens += estimated_tokens(request.body)
+            work.completion_tokens += request.max_tokens
+    return work
+
+
+def missing_calls(
+    ledger: Ledger,
+    items: Sequence[Item],
+    rubric: Rubric,
+    spec: ModelSpec,
+    settings: ScoreSettings,
+    examples: ExamplePool | None = None,
+) -> Iterator[CallRequest]:
+    """The calls that `score` would send now, each once; nothing is stored."""
+    for _, _, requests in _missing(_Plan(ledger, items, rubric, spec, settings, examples)):
+        yield from requests
+
+
+def _missing(plan: _Plan) -> Iterator[tuple[int, int, list[CallRequest]]]:
+    """Chunk by chunk: how many units, how many need a call, and the calls, each once."""
+    capabilities = plan.known_capabilities()
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    outcome = ScoreRun(
+        run="", rulers=plan.rulers(capabilities), progress=Progress(), started_at=now
+    )
+    task = plan.task(capabilities, outcome)
+    seen: set[bytes] = set()
+    for units in chunked(plan.units()):
+        missing = task.missing_calls(units)
+        fresh = {request.key: request for request in missing if request.key not in seen}
+        seen.update(fresh)
+        yield len(units), len(missing), list(fresh.values())
+
+
+def record_panel(ledger: Ledger, name: str, runs: Sequence[str]) -> str:
+    """Record a panel: finished runs of several judges over the same answers; its run id.
+
+    Its ruler of a criterion is made of the members' rulers in order.
+    """
+    members = [run for run in map(ledger.run, runs) if run is not None]
+    first = members[0].body
+    body = {
+        **{name: first[name] for name in _SHARED},
+        "judge": name,
+        "runs": list(runs),
+        "planned": sum(member.body["planned"] for member in members),
+        "rulers": {
+            criterion: panel_ruler([member.body["rulers"][criterion] for member in members])
+            for criterion in first["rulers"]
+        },
+    }
+    now = datetime.now(UTC)
+    run = _run_id(now)
+    answers = [
+        (row.answer_id, row.question)
+        for row in ledger.run_answers(runs[0])
+        if row.question is not None
+    ]
+    ledger.add_run(
+        Run(run=run, kind="panel", body=body, started_at=now.isoformat(timespec="seconds")), answers
+    )
+    return run
+
+
+def _run_id(now: datetime) -> str:
+    return f"{now:%Y%m%dT%H%M%S}-{uuid4().hex[:6]}"
+
+
+def _start(plan: _Plan, capabilities: Capabilities, earlier: ScoreRun | None = None) -> ScoringTask:
     """Record the run in the ledger and set its task up; what ``earlier`` took is carried on."""
     now = datetime.now(UTC)
-    rulers = rulers_of(rubric, spec, settings.decoding, capabilities)
-    run = f"{now:%Y%m%dT%H%M%S}-{uuid4().hex[:6]}"
-    planned = sum(1 for _ in planned_units(items, rubric, settings.samples))
-    body = {
-        "judge": spec.identity,
-        "rubric": ledger.add_document("rubric", rubric_to_dict(rubric)).hex(),
-        "rulers": rulers,
-        "samples": settings.samples,
-        "occasion": settings.occasion,
-        "capabilities": capabilities.to_dict(),
-        "planned": planned,
-    }
-    ledger.add_run(
-        Run(run=run, kind="score", body=body, started_at=now.isoformat(timespec="seconds")),
-        [(item.answer_id, item.question) for item in items],
-    )
+    rulers = plan.rulers(capabilities)
+    planned = sum(1 for _ in plan.units())
+    run = _run_id(now)
+    if plan.collected is None:
+        body = _run_body(plan, capabilities, rulers, planned)
+        plan.ledger.add_run(
+            Run(run=run, kind="score", body=body, started_at=now.isoformat(timespec="seconds")),
+            [(item.answer_id, item.question) for item in plan.items],
+        )
+    else:
+        plan.collected.clear()
     progress = Progress(planned=planned)
     if earlier is not None:
         progress.carry(earlier.progress)
@@ -157,82 +273,27 @@ def _start(
         given_up=[] if earlier is None else earlier.given_up,
         started_at=now.isoformat(timespec="milliseconds"),
     )
-    return ScoringTask(ledger, rubric, spec, settings, capabilities, outcome)
+    return plan.task(capabilities, outcome)
 
 
-async def _run_offline(
-    task: ScoringTask, items: Sequence[Item], writer: LedgerWriter, on_tick: OnTick | None
-) -> None:
-    for units in chunked(planned_units(items, task.rubric, task.settings.samples)):
-        known = await writer.run(task.known, units)
-        known.settled()
-        if on_tick is not None:
-            on_tick(task.outcome, None)
-
-
-async def _run_endpoint(
-    task: ScoringTask,
-    items: Sequence[Item],
-    writer: LedgerWriter,
-    endpoint: ChatEndpoint,
-    on_tick: OnTick | None,
-) -> None:
-    """Run the plan; an interrupt lets calls in flight come back, a second one does not."""
-    units = planned_units(items, task.rubric, task.settings.samples)
-    async with endpoint:
-        executor: Executor[Unit] = Executor(
-            task.ledger,
-            writer,
-            endpoint,
-            task.outcome.progress,
-            proven=task.capabilities_are_known,
-            on_proof=task.remember_capabilities,
-        )
-        ticker = asyncio.create_task(_tick(task.outcome, endpoint, on_tick))
-        try:
-            with _interrupts(executor):
-                await executor.run(task, units)
-        finally:
-            ticker.cancel()
-            task.outcome.sent += endpoint.traffic.sent
-            if on_tick is not None:
-                on_tick(task.outcome, endpoint)
-
-
-@contextmanager
-def _interrupts(executor: Executor[Unit]) -> Iterator[None]:
-    """Turn SIGINT and SIGTERM into a stop of the run; outside of the main thread, do nothing."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    loop = asyncio.get_running_loop()
-    running = asyncio.current_task()
-    assert running is not None
-    received = 0
-
-    def interrupted() -> None:
-        nonlocal received
-        received += 1
-        executor.stop(INTERRUPTED)
-        if received >= _AT_ONCE:
-            running.cancel()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, interrupted)
-    try:
-        yield
-    except asyncio.CancelledError:
-        if received < _AT_ONCE:
-            raise
-        running.uncancel()
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
-        if received:
-            executor.progress.stopped = INTERRUPTED
-
-
-async def _tick(outcome: ScoreRun, endpoint: ChatEndpoint, on_tick: OnTick | None) -> None:
-    while on_tick is not None:
-        on_tick(outcome, endpoint)
-        await asyncio.sleep(_TICK_S)
+def _run_body(
+    plan: _Plan, capabilities: Capabilities, rulers: Mapping[str, str], planned: int
+) -> dict[str, Any]:
+    """What the ledger records of a run."""
+    settings, pool = plan.settings, plan.examples
+    document = plan.ledger.add_document
+    return {
+        "judge": plan.spec.identity,
+        "rubric": document("rubric", rubric_to_dict(plan.rubric)).hex(),
+        "rulers": rulers,
+        "samples": settings.samples,
+        "occasion": settings.occasion,
+        "mode": settings.mode.value,
+        "scoring": settings.scoring.value,
+        "order": settings.order.value,
+        "shots": 0 if pool is None else pool.shots,
+        "examples": None if pool is None else document("examples", pool.content()).hex(),
+        "checklists": settings.checklists,
+        "capabilities": capabilities.to_dict(),
+        "planned": planned,
+    }

@@ -6,48 +6,51 @@ from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import blake2b
 
-import orjson
-
-from judge.canonical import KEY_BYTES, canonical, digest
-from judge.endpoint import Capabilities, ModelSpec, RejectedRequest, read_reply, request_body
+from judge.canonical import digest
+from judge.endpoint import Capabilities, RejectedRequest
 from judge.execution import CallRequest, Executor, Job, Known
 from judge.ledger import Call, Ledger, StoredVerdict
-from judge.offline import BASELINE_VERSION, FEATURES, CannotAssess
-from judge.prompting import Case, Messages, render_case, repair_messages
+from judge.offline import BASELINE_VERSION
 from judge.questions import question_to_dict
-from judge.records import Reason, Status, Verdict
-from judge.rubric import Rubric
-from judge.scoring._plan import Item, ScoreRun, ScoreSettings, Unit, level_schema
-from judge.verdicts import PARSER_VERSION, Parsed, parse_reply
+from judge.records import Verdict
+from judge.scoring._asking import Ask, Asking, mended, problem_of
+from judge.scoring._offline import without_call
+from judge.scoring._plan import ScoreRun, Unit, can_be_asked
+from judge.verdicts import PARSER_VERSION, Parsed
 
 PURPOSE = "judge"
-_LONGEST_SHOWN_REPLY = 8_000
 
 
 class ScoringTask:
-    """Turns units into calls and calls into verdicts; see `judge.execution.Task`."""
+    """Turns units into calls and calls into verdicts; see `judge.execution.Task`.
+
+    With ``collected``, verdicts are put there instead of into the ledger, which then holds the
+    calls alone: a later run reads them again for nothing.
+    """
 
     def __init__(
         self,
         ledger: Ledger,
-        rubric: Rubric,
-        spec: ModelSpec,
-        settings: ScoreSettings,
+        asking: Asking,
         capabilities: Capabilities,
         outcome: ScoreRun,
+        *,
+        purpose: str = PURPOSE,
+        collected: list[Verdict] | None = None,
     ) -> None:
         self.ledger = ledger
-        self.rubric = rubric
-        self.settings = settings
+        self.settings = asking.settings
         self.outcome = outcome
-        self._spec = spec
+        self._asking = asking
+        self._spec = asking.spec
         self._capabilities = capabilities
-        self._case: tuple[Item, Case] | None = None
+        self._purpose = purpose
+        self._collected = collected
 
     def known(self, units: list[Unit]) -> Known[Unit]:
         """Settle what needs no call; return jobs for the rest. Runs in the ledger's thread."""
-        wanted = [(unit, self._request(unit)) for unit in units]
-        stored = self.ledger.verdicts_of_calls([request.key for _, request in wanted], self._parser)
+        wanted = self._requests(units)
+        stored = self._stored_verdicts([request.key for _, request in wanted])
         held: list[Verdict] = []
         new: list[StoredVerdict] = []
         reread: list[StoredVerdict] = []
@@ -56,27 +59,29 @@ class ScoringTask:
             earlier = self._matching(unit, stored.get(request.key, ()))
             if earlier is not None and not self._reopened(earlier):
                 held.append(earlier.verdict)
-            elif (local := self._without_call(unit)) is not None:
-                new.append(self._stored(local, request.key, 0))
+            elif (local := without_call(unit, self._spec.offline)) is not None:
+                new.append(self._stored(self._verdict(unit, local), request.key, 0))
             else:
                 pending.append((unit, request, None if earlier is None else earlier.generation))
         jobs = self._jobs(pending, reread)
-        if new or reread:
+        if (new or reread) and self._collected is None:
             self.ledger.append(verdicts=[*new, *reread])
 
         def settled() -> None:
             self.outcome.progress.from_ledger += len(held) + len(reread)
-            for verdict in (*held, *(stored.verdict for stored in (*new, *reread))):
+            for verdict in held:
                 self.outcome.count(verdict)
+            self._settle([stored.verdict for stored in (*new, *reread)])
 
         return Known(jobs, settled)
 
     def missing_calls(self, units: list[Unit]) -> list[CallRequest]:
         """The calls that the units need and the ledger lacks; nothing is stored."""
-        wanted = [(unit, self._request(unit)) for unit in units if self._without_call(unit) is None]
+        asked = [unit for unit in units if without_call(unit, self._spec.offline) is None]
+        wanted = self._requests(asked)
         keys = [request.key for _, request in wanted]
         held = self.ledger.calls(keys)
-        stored = self.ledger.verdicts_of_calls(keys, self._parser)
+        stored = self._stored_verdicts(keys)
         missing = []
         for unit, request in wanted:
             earlier = self._matching(unit, stored.get(request.key, ()))
@@ -110,15 +115,17 @@ class ScoringTask:
         return jobs
 
     def _read_again(self, unit: Unit, request: CallRequest, call: Call) -> tuple[Parsed, bool]:
-        """What a stored call says now; the flag asks for a repair call that was not made yet."""
-        parsed = _parse(unit, call)
-        if not parsed.mendable:
-            return parsed, False
-        repair = self._repair_request(unit, request, call, parsed)
-        mended = self.ledger.calls([repair.key]).get(repair.key)
-        if mended is None or mended.generation < call.generation:
-            return parsed, True
-        return _parse(unit, mended, after=parsed), False
+        """What a stored call says of a unit; the flag asks for a repair that was not made yet."""
+        ask, name = self._asking.ask(unit), unit.criterion.criterion
+        first = self._asking.read(ask, call)
+        problem = problem_of(first)
+        if not problem:
+            return first[name], False
+        repair = self._repair_request(ask, request, call, problem)
+        mending = self.ledger.calls([repair.key]).get(repair.key)
+        if mending is None or mending.generation < call.generation:
+            return first[name], True
+        return mended(first, self._asking.read(ask, mending))[name], False
 
     async def finish(
         self,
@@ -130,24 +137,42 @@ class ScoringTask:
     ) -> None:
         """Read a call, ask once more if the reply was unusable, and commit the verdicts."""
         calls = [call] if fresh else []
-        first = _parse(units[0], call)
-        last, unusable = call, None
-        if first.mendable:
+        asks = {id(unit.item): self._asking.ask(unit) for unit in units}
+        ask = next(iter(asks.values()))
+        try:
+            read = {item: self._asking.read(each, call) for item, each in asks.items()}
+        except Exception:
+            await executor.writer.commit(calls=calls)
+            raise
+        mending: Call | None = None
+        if problem := problem_of(read[id(units[0].item)]):
             if calls:
                 await executor.writer.commit(calls=calls)
-            repair = self._repair_request(units[0], request, call, first)
+                calls = []
             try:
-                last, is_fresh = await executor.call_once(repair)
-                calls, unusable = [last] if is_fresh else [], first
+                repair = self._repair_request(ask, request, call, problem)
+                mending, is_fresh = await executor.call_once(repair)
+                calls = [mending] if is_fresh else []
             except RejectedRequest:
-                calls = []  # the server will not have the repair; the first reply's reason stands
-        verdicts = [self._verdict(unit, _parse(unit, last, after=unusable)) for unit in units]
+                pass  # the server will not have the repair; the first reply's reason stands
+        if mending is not None:
+            for item, each in asks.items():
+                read[item] = mended(read[item], self._asking.read(each, mending))
+        verdicts = [
+            self._verdict(unit, read[id(unit.item)][unit.criterion.criterion]) for unit in units
+        ]
+        stored = [self._stored(verdict, request.key, call.generation) for verdict in verdicts]
         await executor.writer.commit(
-            calls=calls,
-            verdicts=[self._stored(verdict, request.key, call.generation) for verdict in verdicts],
+            calls=calls, verdicts=stored if self._collected is None else ()
         )
+        self._settle(verdicts)
+
+    def _settle(self, verdicts: Sequence[Verdict]) -> None:
+        """Count new verdicts, and keep them where they are not stored."""
         for verdict in verdicts:
             self.outcome.count(verdict)
+        if self._collected is not None:
+            self._collected += verdicts
 
     def capabilities_are_known(self) -> bool:
         """Whether the ledger notes that the endpoint accepts requests of this form."""
@@ -155,64 +180,67 @@ class ScoringTask:
 
     def remember_capabilities(self) -> None:
         """Note in the ledger what the endpoint was found to accept."""
-        self.ledger.add_capabilities(self._spec.identity, self._capabilities.to_dict())
+        if self.settings.output is None:
+            self.ledger.add_capabilities(self._spec.identity, self._capabilities.to_dict())
 
-    def _request(self, unit: Unit) -> CallRequest:
-        """The call that would answer a unit; its key is a hash of all that would be sent."""
-        if self._spec.offline or not unit.criterion.applies_to(unit.item.question.category):
-            body = b""
-            what = [
+    def _requests(self, units: Sequence[Unit]) -> list[tuple[Unit, CallRequest]]:
+        """Each unit with the call that would answer it; units of one call share one request."""
+        made: dict[tuple[int, int, str], CallRequest] = {}
+        wanted = []
+        for unit in units:
+            if self._spec.offline or not can_be_asked(unit.item, unit.criterion):
+                wanted.append((unit, self._local_request(unit)))
+                continue
+            ask = self._asking.ask(unit)
+            at = (id(unit.item), unit.sample, ask.criteria[0].criterion)
+            if at not in made:
+                body = self._asking.body(ask)
+                made[at] = self._request(self._asking.key(body, unit.sample), body, unit.sample)
+            wanted.append((unit, made[at]))
+        return wanted
+
+    def _local_request(self, unit: Unit) -> CallRequest:
+        """The key of a unit that needs no call, for its verdict."""
+        key = digest(
+            [
                 self.outcome.rulers[unit.criterion.criterion],
                 question_to_dict(unit.item.question),
+                unit.item.answer.answer,
+                unit.sample,
+                self.settings.occasion,
+                unit.criterion.criterion,
             ]
-            key = digest([*what, unit.item.answer.answer, unit.sample, self.settings.occasion])
-            return self._call_request(key, body, unit)
-        if self._case is None or self._case[0] is not unit.item:
-            self._case = (unit.item, render_case(unit.item.question, unit.item.answer.answer))
-        return self._request_for(self._case[1].messages(unit.criterion), unit)
-
-    def _request_for(self, messages: Messages, unit: Unit, generation: int = 0) -> CallRequest:
-        body = canonical(
-            request_body(
-                self._spec,
-                messages,
-                level_schema(unit.criterion),
-                self.settings.decoding,
-                self._capabilities,
-            )
         )
-        rest = canonical([self._spec.identity, unit.sample, self.settings.occasion])
-        key = blake2b(body + b"\n" + rest, digest_size=KEY_BYTES).digest()
-        return self._call_request(key, body, unit, generation)
+        return self._request(key, b"", unit.sample)
 
-    def _call_request(
-        self, key: bytes, body: bytes, unit: Unit, generation: int = 0
-    ) -> CallRequest:
+    def _request(self, key: bytes, body: bytes, sample: int, generation: int = 0) -> CallRequest:
         return CallRequest(
             key=key,
             body=body,
             max_tokens=self.settings.decoding.max_tokens,
-            purpose=PURPOSE,
-            sample=unit.sample,
+            purpose=self._purpose,
+            sample=sample,
             occasion=self.settings.occasion,
             generation=generation,
         )
 
     def _repair_request(
-        self, unit: Unit, request: CallRequest, call: Call, parsed: Parsed
+        self, ask: Ask, request: CallRequest, call: Call, problem: str
     ) -> CallRequest:
-        """The follow-up that shows the judge its reply and what was wrong with it.
+        """The follow-up to an unusable reply.
 
         Its key is made of the first call and its reply, not of our words about the reply: a
         parser that words a problem in another way finds the repair that was paid for.
         """
-        messages = orjson.loads(request.body)["messages"]
-        reply = read_reply(call.status_code, call.response).text or ""
-        shown = reply.encode("utf-8", "replace").decode()[:_LONGEST_SHOWN_REPLY]
-        conversation = repair_messages(messages, shown or "(an empty reply)", parsed.detail)
-        follow_up = self._request_for(conversation, unit, call.generation)
         key = digest(["repair", call.key.hex(), blake2b(call.response).hexdigest()])
-        return replace(follow_up, key=key, parent=call.key)
+        body = self._asking.repair_body(ask, call, problem)
+        follow_up = self._request(key, body, request.sample, call.generation)
+        return replace(follow_up, parent=call.key)
+
+    def _stored_verdicts(self, keys: Sequence[bytes]) -> dict[bytes, list[StoredVerdict]]:
+        if self._collected is not None:
+            return {}
+        return self.ledger.verdicts_of_calls(keys, self._parser)
 
     @property
     def _parser(self) -> int:
@@ -239,22 +267,6 @@ class ScoringTask:
         wanted = not self._spec.offline and earlier.verdict.reason in self.settings.retry
         return wanted and earlier.stored_at < self.outcome.started_at
 
-    def _without_call(self, unit: Unit) -> Verdict | None:
-        """The verdict that needs no call: not applicable, no reference, or the baseline's."""
-        criterion, question = unit.criterion, unit.item.question
-        if not criterion.applies_to(question.category):
-            return self._verdict(unit, Parsed(status=Status.NOT_APPLICABLE))
-        if criterion.reference == "requires" and not (
-            question.reference or question.required_facts
-        ):
-            return self._verdict(
-                unit,
-                _cannot_assess("the criterion needs a reference and the question has none"),
-            )
-        if self._spec.offline:
-            return self._verdict(unit, _assess_offline(unit))
-        return None
-
     def _verdict(self, unit: Unit, parsed: Parsed) -> Verdict:
         answer = unit.item.answer
         return Verdict(
@@ -278,6 +290,9 @@ class ScoringTask:
             rationale=parsed.rationale,
             detail=parsed.detail,
             repaired=parsed.repaired,
+            kind=self._asking.kind,
+            allowed_mass=parsed.allowed_mass,
+            sd=parsed.sd,
         )
 
     def _stored(self, verdict: Verdict, key: bytes, generation: int) -> StoredVerdict:
@@ -288,39 +303,3 @@ class ScoringTask:
 
 def _renewed(request: CallRequest, generation: int) -> CallRequest:
     return request if request.generation == generation else replace(request, generation=generation)
-
-
-def _parse(unit: Unit, call: Call, after: Parsed | None = None) -> Parsed:
-    """What a call says about a unit; ``after`` is the unusable reply that it was to mend."""
-    reply = read_reply(call.status_code, call.response)
-    parsed = parse_reply(reply, unit.criterion, unit.item.answer.answer)
-    if after is None:
-        return parsed
-    first = f"first reply: {after.detail}"
-    detail = f"{first}; second reply: {parsed.detail}" if parsed.detail else first
-    return replace(parsed, mendable=False, detail=detail, repaired=parsed.status is Status.SCORED)
-
-
-def _assess_offline(unit: Unit) -> Parsed:
-    """The baseline's verdict: the level whose score is nearest to the feature's value."""
-    criterion = unit.criterion
-    feature = FEATURES.get(criterion.baseline or "")
-    if feature is None:
-        return _cannot_assess("the offline baseline has no feature for this criterion")
-    outcome = feature.assess(unit.item.question, unit.item.answer.answer, criterion.criterion)
-    if isinstance(outcome, CannotAssess):
-        return _cannot_assess(outcome.rationale)
-    nearest = min(
-        reversed(criterion.levels), key=lambda step: round(abs(step.score - outcome.value), 9)
-    )
-    return Parsed(
-        status=Status.SCORED,
-        level=nearest.level,
-        score=nearest.score,
-        evidence=outcome.evidence,
-        rationale=outcome.rationale,
-    )
-
-
-def _cannot_assess(why: str) -> Parsed:
-    return Parsed(status=Status.UNSCORED, reason=Reason.CANNOT_ASSESS, rationale=why, detail=why)

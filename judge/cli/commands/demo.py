@@ -49,17 +49,17 @@ def demo(
     for nothing twice.
     """
     from judge.cli import _scoring
+    from judge.cli._scoring_job import ScoreOptions
+    from judge.cli._sending import SendingOptions
 
     _scoring.demo(
-        _scoring.ScoreOptions(
+        ScoreOptions(
             judge=judge,
             rubric="communication",
             weights=weights,
             stage=stage,
             samples=samples,
-            concurrency=concurrency,
-            budget=budget,
-            price=price,
+            sending=SendingOptions(concurrency=concurrency, budget=budget, price=price),
         ),
         ledger_url=ledger,
         out=out,

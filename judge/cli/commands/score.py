@@ -12,20 +12,34 @@ from judge.cli._options import (
     DEFAULT_LEDGER,
     Budget,
     Concurrency,
+    DryRun,
     Json,
     Ledger,
+    MaxAttempts,
+    MaxTokens,
+    MaxUnscored,
+    Occasion,
     Price,
+    Questions,
+    Rpm,
+    RubricName,
     Samples,
     Stage,
+    Timeout,
+    Tpm,
     Weights,
 )
 from judge.cli._root import app
+from judge.settings import Mode, PromptOrder, Scoring
 
 
-class Mode(StrEnum):
-    """How many criteria a judge call covers."""
+class Output(StrEnum):
+    """How the server is asked for JSON."""
 
-    PER_CRITERION = "per-criterion"
+    AUTO = "auto"
+    JSON_SCHEMA = "json_schema"
+    JSON_OBJECT = "json_object"
+    TEXT = "text"
 
 
 @app.command()
@@ -33,10 +47,12 @@ def score(
     judge: Annotated[
         str,
         typer.Option(
-            metavar="SPEC", help="openai:MODEL, http://HOST:PORT/v1#MODEL, offline, or auto."
+            metavar="SPEC[,SPEC]",
+            help="openai:MODEL, http://HOST:PORT/v1#MODEL, vllm:PATH, hf:PATH, offline, or auto. "
+            "Several, with commas, are a panel: each scores, and their mean is reported.",
         ),
     ],
-    rubric: Annotated[str, typer.Option(metavar="FILE|NAME", help="The rubric.")],
+    rubric: RubricName,
     answers: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Answers to import and score (.jsonl, .csv, .parquet)."),
@@ -45,53 +61,68 @@ def score(
         str | None,
         typer.Option(metavar="A,B", help="Only answers of these models. Default: all given."),
     ] = None,
-    questions: Annotated[
-        str,
+    questions: Questions = "monetization",
+    mode: Annotated[
+        Mode,
         typer.Option(
-            metavar="FILE|NAME",
-            help="Question set for answers that come without their question, and for references, "
-            "facts and checks.",
+            help="Criteria per call: one; those of a group of the rubric; all. Fewer calls cost "
+            "less, and criteria colour each other more."
         ),
-    ] = "monetization",
-    mode: Annotated[Mode, typer.Option(help="One call per criterion.")] = Mode.PER_CRITERION,
+    ] = Mode.PER_CRITERION,
     samples: Samples = 1,
-    concurrency: Concurrency = 32,
-    occasion: Annotated[
-        str,
+    scoring: Annotated[
+        Scoring,
         typer.Option(
-            metavar="X",
-            help="Measure anew under this name, e.g. a date. Without it, verdicts are reused.",
+            help="samples: the level that the judge names. logprobs: the expectation over its "
+            "probabilities of the levels."
         ),
-    ] = "",
+    ] = Scoring.SAMPLES,
+    order: Annotated[
+        PromptOrder,
+        typer.Option(help="What stands first in the prompt, for servers with prefix caching."),
+    ] = PromptOrder.ANSWER_FIRST,
+    shots: Annotated[
+        int,
+        typer.Option(
+            min=0, max=10, help="Human-rated answers to other questions shown per criterion."
+        ),
+    ] = 0,
+    checklists: Annotated[
+        bool,
+        typer.Option("--checklists", help="Judge by the question's checklist where it has one."),
+    ] = False,
+    output: Annotated[
+        Output,
+        typer.Option(help="How JSON is asked for; auto: the strictest form that the server takes."),
+    ] = Output.AUTO,
+    concurrency: Concurrency = 32,
+    occasion: Occasion = "",
     weights: Weights = "equal",
     stage: Stage = None,
     temperature: Annotated[
-        str, typer.Option(metavar="T|none", help="none: leave it to the server.")
-    ] = "0.7",
-    max_tokens: Annotated[int, typer.Option(min=16, help="Most tokens of a reply.")] = 2048,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds per try.")] = 120.0,
-    max_attempts: Annotated[
-        int, typer.Option(min=1, help="Tries per call before its unit is left open.")
-    ] = 6,
-    rpm: Annotated[int | None, typer.Option(min=1, help="Most requests per minute.")] = None,
-    tpm: Annotated[int | None, typer.Option(min=1, help="Most tokens per minute.")] = None,
+        str | None,
+        typer.Option(
+            metavar="T|none",
+            help="none: leave it to the server. Default: 0.7, or 0 with --scoring logprobs.",
+        ),
+    ] = None,
+    max_tokens: MaxTokens = 2048,
+    timeout: Timeout = 120.0,
+    max_attempts: MaxAttempts = 6,
+    rpm: Rpm = None,
+    tpm: Tpm = None,
     budget: Budget = None,
     price: Price = None,
     retry_unscored: Annotated[
         list[str] | None,
         typer.Option(metavar="REASON", help="Ask again where this was the reason. Repeatable."),
     ] = None,
-    max_unscored: Annotated[
-        float,
-        typer.Option(min=0, max=1, help="More than this share unscored or open: exit code 12."),
-    ] = 0.05,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be sent and its worst cost.")
-    ] = False,
+    max_unscored: MaxUnscored = 0.05,
+    dry_run: DryRun = False,
     ledger: Ledger = DEFAULT_LEDGER,
     json: Json = False,
 ) -> None:
-    """Score answers with a judge, per criterion.
+    """Score answers with a judge, or a panel of judges, per criterion.
 
     For example: judge score --judge openai:MODEL --rubric communication --answers answers.jsonl
     --dry-run
@@ -101,27 +132,38 @@ def score(
     numbers: they are unscored, with a reason, or open.
     """
     from judge.cli import _scoring
+    from judge.cli._scoring_job import ScoreOptions
+    from judge.cli._sending import SendingOptions
+    from judge.endpoint import OutputMode
 
     _scoring.score(
-        _scoring.ScoreOptions(
+        ScoreOptions(
             judge=judge,
             rubric=rubric,
             answers=answers,
             models=None if models is None else [name.strip() for name in models.split(",")],
             questions=questions,
+            mode=mode,
+            scoring=scoring,
+            order=order,
+            output=None if output is Output.AUTO else OutputMode(output.value),
+            shots=shots,
+            checklists=checklists,
             samples=samples,
-            concurrency=concurrency,
             occasion=occasion,
             weights=weights,
             stage=stage,
             temperature=temperature,
             max_tokens=max_tokens,
-            timeout=timeout,
-            max_attempts=max_attempts,
-            rpm=rpm,
-            tpm=tpm,
-            budget=budget,
-            price=price,
+            sending=SendingOptions(
+                concurrency=concurrency,
+                timeout=timeout,
+                max_attempts=max_attempts,
+                rpm=rpm,
+                tpm=tpm,
+                budget=budget,
+                price=price,
+            ),
             retry_unscored=retry_unscored or [],
             max_unscored=max_unscored,
         ),
