@@ -30,15 +30,24 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 from judge.canonical import digest, text_hash
 from judge.checks import Check
 from judge.errors import LedgerError
-from judge.ledger import Ledger, Run, open_ledger, this_owner
+from judge.ledger import BatchEvent, Ledger, Review, Run, open_ledger, this_owner
 from judge.ledger._owner import _boot, _host
-from judge.records import Answer, Question, Rating, Reason, RequiredFact, Status, Verdict
+from judge.records import (
+    Answer,
+    Question,
+    Rating,
+    Reason,
+    RequiredFact,
+    ScoreKind,
+    Status,
+    Verdict,
+)
 from tests.ledger_workers import make_attempt, make_call, make_verdict
 
 APPEND_ONLY = {
     "documents": "body", "answers": "answer", "calls": "response", "attempts": "detail",
     "verdicts": "rationale", "ratings": "note", "runs": "body", "run_answers": "question",
-    "capabilities": "body",
+    "capabilities": "body", "batches": "body", "reviews": "note",
 }  # fmt: skip
 """The append-only tables, each with a column that somebody might want to change."""
 ROOT = Path(__file__).resolve().parents[1]
@@ -114,6 +123,8 @@ def fill(ledger: Ledger) -> None:
     ledger.add_ratings([RATING])
     ledger.add_run(RUN, [(ids[0], QUESTION)])
     ledger.add_capabilities("m", {"tools": True})
+    ledger.add_batch_event(BatchEvent(batch="b", model="m", status="submitted", body={}))
+    ledger.add_review(Review(escalation=K1, decision="dismissed", reviewer="ann", note="fine"))
 
 
 def levels(frame: pl.DataFrame) -> list[float | None]:
@@ -456,6 +467,53 @@ class LedgerContract:
             ledger.add_run(replace(RUN, run="new"), [(77, QUESTION)])
         assert ledger.run() == RUN
         assert place.sql("SELECT count(*) FROM documents") == [(0,)]
+
+    def test_batch_events_come_back_in_order(self, ledger: Ledger) -> None:
+        events = [
+            BatchEvent(batch="b1", model="m", status=status, body={"keys": [K1.hex()], "é": n})
+            for n, status in enumerate(("submitted", "collected"))
+        ]
+        for event in events:
+            ledger.add_batch_event(event)
+        ledger.add_batch_event(BatchEvent(batch="b2", model="other", status="submitted", body={}))
+        held = ledger.batch_events("m")
+        assert [replace(event, at="") for event in held] == events
+        assert all(event.at for event in held)
+        assert ledger.batch_events("nobody") == []
+
+    def test_reviews_come_back_in_order(self, ledger: Ledger) -> None:
+        reviews = [
+            Review(escalation=K1, decision=decision, reviewer="ann", note="ü")
+            for decision in ("dismissed", "confirmed", "confirmed")
+        ]
+        for review in reviews:
+            ledger.add_review(review)
+        assert [replace(review, at="") for review in ledger.reviews()] == reviews
+
+    def test_the_kind_of_a_score_is_kept(self, ledger: Ledger) -> None:
+        stored = make_verdict(K1)
+        measured = replace(stored.verdict, kind=ScoreKind.LOGPROBS, allowed_mass=0.97, sd=0.125)
+        ledger.append(verdicts=[replace(stored, verdict=measured)])
+        row = ledger.verdicts().row(0, named=True)
+        assert (row["kind"], row["allowed_mass"], row["sd"]) == ("logprobs", 0.97, 0.125)
+        ((held,),) = ledger.verdicts_of_calls([K1], stored.parser).values()
+        assert held.verdict == measured
+
+    def test_the_facts_of_calls_come_with_their_follow_ups(self, ledger: Ledger) -> None:
+        ledger.append(
+            calls=[
+                make_call(K1, cost=0.5),
+                make_call(K1, generation=1, cost=None),
+                make_call(K2, parent=K1, cost=0.25),
+                make_call(K3, cost=9.0),
+            ]
+        )
+        frame = ledger.call_frame([K1])
+        assert sorted(frame["key"].to_list()) == sorted([K1, K1, K2])
+        assert frame["cost"].sum() == 0.75
+        assert frame["cost"].null_count() == 1
+        assert "request" not in frame.columns
+        assert ledger.call_frame([]).is_empty()
 
     def test_the_newest_capabilities_count(self, ledger: Ledger) -> None:
         assert ledger.capabilities("m") is None

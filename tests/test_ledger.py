@@ -87,7 +87,7 @@ class TestAppendOnly:
         value = {"calls": "x'00'", "run_answers": "question"}.get(table, "'changed'")
         same = [value if name == changed else f'"{name}"' for name in columns]
         place.sql(f"INSERT OR REPLACE INTO {table} SELECT {', '.join(same)} FROM {table}")
-        if "id" in columns and table not in ("attempts", "capabilities"):
+        if "id" in columns and table not in ("attempts", "capabilities", "batches", "reviews"):
             new_id = [
                 "id + 100" if name == "id" else part
                 for name, part in zip(columns, same, strict=True)
@@ -150,6 +150,29 @@ class TestKills:
         held = written_batches(ledger, 300)
         assert held >= set(range(300)) | set(range(1_000_000, 1_000_300))
         ledger.close()
+
+
+class TestMigration:
+    """A ledger of an earlier version is brought up to date, and loses nothing."""
+
+    def test_verdicts_of_the_first_version_are_samples(self, path: Path, place: Place) -> None:
+        from judge.ledger._sqlite import _APPLICATION_ID
+
+        for statement in (
+            migrations("sqlite")[0],
+            "PRAGMA user_version = 1",
+            f"PRAGMA application_id = {_APPLICATION_ID}",
+            "INSERT INTO verdicts (generation, parser, question_id, model, answer_sample, "
+            "criterion, judge, ruler, sample, occasion, status, level, scale_min, scale_max, "
+            "score, evidence, rationale, detail, repaired, created_at) VALUES (0, 1, 'q', 'm', 0, "
+            "'tact', 'j', 'r', 0, '', 'scored', 4, 0, 5, 0.8, '[]', '', '', 0, 'then')",
+        ):
+            raw(path, statement)
+        ledger = open_ledger(place.url)
+        row = ledger.verdicts().row(0, named=True)
+        ledger.close()
+        assert (row["score"], row["kind"], row["sd"]) == (0.8, "samples", None)
+        assert place.sql("PRAGMA user_version") == [(2,)]
 
 
 class TestRefusals:

@@ -285,7 +285,7 @@ class TestRubric:
             ("    priority: P2", "    priority: P2\n    weight: 3"),
             ":17: criteria[1].weight: found the unknown field weight, expected only the fields id, "
             "name, definition, priority, categories, except_categories, reference, baseline, "
-            "levels",
+            "group, levels",
         ),
         (
             "an unknown priority",
@@ -522,7 +522,7 @@ class TestQuestions:
             ("language: en", "language: en\n    referense: 2"),
             ":8: questions[0].referense: found the unknown field referense, expected only the "
             "fields question_id, question, domain, category, language, reference, required_facts, "
-            "checks",
+            "checks, checklists",
         ),
         (
             "a language by its name",
