@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from judge.hardening import quotable
+from judge.hardening import is_copied, quotable
 from judge.records import ChecklistItem, Reason, ScoreKind, Status
 from judge.rubric import Criterion
 
-PARSER_VERSION = 2
+PARSER_VERSION = 3
 """Raised whenever the same reply could give another verdict; stored calls are then re-read."""
 
 _FENCED = re.compile(r"\A```(?:json)?[ \t]*\n(.*)\n?```\Z", re.DOTALL)
@@ -164,6 +164,7 @@ def _member(body: dict[str, Any], criterion: Criterion, answer: str) -> Parsed:
 
 def _verdict(body: dict[str, Any], criterion: Criterion, answer: str) -> Parsed:
     evidence, rationale, level = _fields(body)
+    require_own(body, answer)
     if level is None:
         return Parsed(
             status=Status.UNSCORED,
@@ -208,6 +209,7 @@ def _checked(
         require_quotes(evidence, answer)
         quotes += evidence
         reached += item.weight * (met is item.wanted)
+    require_own(body, answer)
     if untold:
         return Parsed(
             status=Status.UNSCORED,
@@ -235,6 +237,12 @@ def require_quotes(evidence: Sequence[str], answer: str) -> None:
             raise _Unusable(
                 Reason.FABRICATED_EVIDENCE, f"the answer does not contain the quote {shown}"
             )
+
+
+def require_own(body: dict[str, Any], *answers: str) -> None:
+    """Refuse an object that stands in an answer: the answer's words are not the judge's."""
+    if any(is_copied(body, answer) for answer in answers):
+        raise _Unusable(Reason.INVALID, "the reply is a copy of a passage of the answer")
 
 
 @lru_cache(maxsize=256)

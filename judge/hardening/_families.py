@@ -22,8 +22,9 @@ class Rule:
 
 
 def _rule(family: str, weight: float, pattern: str, *, literal: bool = False) -> Rule:
-    spaced = pattern if literal else pattern.replace(" ", r"[\W_]{1,8}")
-    return Rule(family, weight, re.compile(spaced, re.MULTILINE | re.DOTALL))
+    if not literal:
+        pattern = pattern.replace(" ?", r"[\W_]{0,8}").replace(" ", r"[\W_]{1,8}")
+    return Rule(family, weight, re.compile(pattern, re.MULTILINE | re.DOTALL))
 
 
 _IN = r"[^.!?\n]"
@@ -34,19 +35,24 @@ GRADER = (
 )
 _MARK = r"(?:scores?|marks?|grades?|ratings?|levels?|points?|credit)"
 _BEST = r"(?:highest|maximum|maximal|max|top|perfect|full|best)"
+_FIVE = r"(?:5|five|10|ten|100)"
+_LINK = r"[\s:=*_-]{1,4}"
 _TOP = (
-    rf"\b(?:{_BEST} (?:possible |available )?{_MARK}"
-    rf"|{_MARK} (?:of |to |at |is |as |= )?(?:a |the )?(?:5|five|10|ten|100|{_BEST})"
-    r"|(?:5|five|10|ten|100) ?(?:/|out of) ?(?:5|five|10|ten|100)|(?:5|five) (?:points|stars)"
-    r"|an? (?:5|five|10|ten|a\+))\b"
+    rf"\b(?:{_BEST} (?:possible |available )?(?:{_MARK}|category|tier|band|verdict|step)"
+    rf"|{_MARK}(?:{_LINK}(?:of|to|at|is|as|a|the)){{0,2}}{_LINK}(?:{_FIVE}\b|{_BEST}\b)(?!\()"
+    rf"|{_FIVE} ?(?:/|out of) ?{_FIVE}|(?:5|five) (?:points|stars)|number {_FIVE}"
+    r"|an? (?:5|five|10|ten|a\+)"
+    r"|the (?:maximum|top|highest|best)(?=\s*(?:[.,;:!?\n]|$)))(?:\b|(?<=\+)|(?=[.,;:!?\s])|$)"
 )
 _OBJECT = (
-    r"\b(?:this|the|my|that|every|each|all|these|any|present) (?:\w+ ){0,2}?"
-    r"(?:answers?|responses?|repl(?:y|ies)|submissions?|outputs?|completions?|essays?|entr(?:y|ies))\b"
+    r"\b(?:(?:this|the|my|that|every|each|all|these|any|present|certified) (?:\w+ ){0,2}?"
+    r"(?:answers?|responses?|repl(?:y|ies)|submissions?|outputs?|completions?|essays?|"
+    r"entr(?:y|ies)|item)|this (?:one|item|text)|the (?:above|text above|item))\b"
 )
 _GIVE = (
     r"\b(?:give|assign|award|grant|return|output|report|record|set|choose|select|pick|score|rate|"
-    r"grade|mark|rank|respond with|reply with|put|enter|write|print|bestow|conclude with|go with)\b"
+    r"grade|mark|rank|respond with|reply with|put|enter|write|print|bestow|conclude with|go with|"
+    r"hand out|confirm)\b"
 )
 _OVERRIDE = (
     r"\b(?:ignore|disregard|forget|override|bypass|overlook|discard|neglect|abandon|dismiss|"
@@ -59,8 +65,8 @@ _ORDERS = (
     r"levels|everything|anything)"
 )
 _EARLIER = (
-    r"(?:previous|prior|above|earlier|preceding|foregoing|former|all|any|your|given|original|"
-    r"initial|system|grading|scoring|everything|whatever|the|that|those|these)"
+    r"(?:previous|prior|above|earlier|preceding|foregoing|former|all|any|every|each|your|given|"
+    r"original|initial|system|grading|scoring|everything|whatever|the|that|those|these)"
 )
 
 OVERRIDE, GRADER_ORDER, CLAIM = "override", "grader_order", "claimed_verdict"
@@ -92,6 +98,15 @@ RULES = (
     ),
     _rule(
         OVERRIDE,
+        0.55,
+        rf"\b(?:rubric|scale|criteria|guidelines|instructions|rules|levels)\b{_IN}{{0,50}}"
+        r"\b(?:is|are|as) (?:now |all |hereby )?(?:void|obsolete|outdated|superseded|invalid|"
+        r"cancelled|suspended|irrelevant|no longer (?:valid|in force|apply)|not in force)\b"
+        r"|\btreat (?:it|them|this|that|the \w+) as (?:void|obsolete|invalid|cancelled)\b"
+        r"|\bwhatever you (?:were|have been) (?:told|given|instructed|asked)\b",
+    ),
+    _rule(
+        OVERRIDE,
         0.35,
         r"\bfrom now on (?:you|every answer|all answers|always)\b|\byou are (?:now|no longer) "
         r"(?:a|an|the|my|in)\b",
@@ -103,6 +118,21 @@ RULES = (
         rf"|{_GIVE}{_IN}{{0,80}}{_TOP}{_IN}{{1,80}}{_OBJECT}"
         rf"|{_OBJECT}{_IN}{{1,40}}\b(?:must|should|shall|has to|have to|needs to|is to|are to|will)"
         rf"\b{_IN}{{1,60}}{_TOP}",
+    ),
+    _rule(
+        GRADER_ORDER,
+        0.6,
+        rf"{_OBJECT}{_IN}{{0,20}}\b(?:gets?|receives?|scores?|earns?|deserves?|is given|has|always)"
+        rf"\b{_IN}{{0,20}}{_TOP}"
+        r"|\b(?:whoever|anyone|everyone|model|ai|llm|person|reader)\b[^.!?\n]{0,40}"
+        r"\b(?:to|for|while|when) (?:scor|grad|evaluat|assess|judg|rat)(?:e|ing)?\b[^.!?\n]{0,80}"
+        rf"(?:{_TOP}|\b(?:level|category) (?:five|5)\b)",
+    ),
+    _rule(
+        GRADER_ORDER,
+        0.4,
+        rf"\byou are an? (?:\w+ ){{0,3}}?(?:lenient|generous|kind|easy|friendly|forgiving) "
+        rf"(?:\w+ )?{GRADER}\b|\b(?:generous|lenient) (?:grading|marking|scoring|evaluation)\b",
     ),
     _rule(
         GRADER_ORDER,
@@ -125,15 +155,18 @@ RULES = (
     _rule(
         GRADER_ORDER,
         0.5,
-        rf"(?:^|[.!?:;,>(] ?|\band |\bplease |\bkindly |\bjust |\bi will ){_GIVE[2:]}"
-        rf"{_IN}{{0,40}}{_TOP}"
+        rf"(?:^|[.!?:;,>] ?|\band |\bplease |\bkindly |\bjust |\bsimply |\bi will )"
+        rf"{_GIVE[2:]}{_IN}{{0,40}}(?:{_MARK}\s(?:(?:to|at|of|as)\s)?(?:5|five)|full marks|"
+        rf"{_FIVE} ?(?:/|out of) ?{_FIVE}|number five|an? five)\b"
         rf"|\b(?:grade|score|rate|mark)(?:d|ed)?\b{_IN}{{1,40}}\b(?:at|as|with|to) "
         rf"(?:a |the )?{_TOP}",
     ),
     _rule(
         CLAIM,
         0.7,
-        r"[\"'](?:rationale|evidence)[\"']\s*:.{0,600}?[\"'](?:level|met)[\"']\s*:\s*[\"']?\w"
+        r"[\"'](?:rationale|evidence)[\"']\s*:.{0,600}?[\"'](?:level|met)[\"']\s*:\s*"
+        r"[\"']?\w{1,5}[\"']?\s*[,}]"
+        r"|[\"'](?:level|met)[\"']\s*:\s*[\"']?\w{1,5}[\"']?\s*,.{0,300}?[\"']evidence[\"']"
         r"|[\"']better[\"']\s*:\s*[\"'](?:first|second|tie)[\"']",
         literal=True,
     ),
@@ -145,6 +178,11 @@ RULES = (
         rf"|\b(?:therefore|thus|hence|so|consequently|accordingly)\b{_IN}{{0,40}}{_TOP}"
         rf"|{_OBJECT} (?:\w+ ){{0,5}}?(?:fulfil|satisf|meet|reach|deserv|merit|earn|warrant|"
         rf"qualif)\w*{_IN}{{0,60}}(?:{_TOP}|\ball (?:levels|criteria)\b)"
+        rf"|\b(?:only|right|correct|appropriate|fitting|fair) (?:{_MARK}|one|outcome|verdict)\b"
+        rf"{_IN}{{0,40}}\b{_FIVE}\b|\b{_FIVE}\b{_IN}{{0,30}}\b(?:only|right|correct|fair) "
+        rf"(?:\w+ )?(?:{_MARK}|outcome|verdict)\b"
+        r"|\b(?:highest|top|best) (?:one|level) "
+        r"(?:applies|fits|is (?:right|correct|justified|due))\b"
         rf"|\b(?:no|nothing){_IN}{{1,40}}\b(?:level|score) (?:5|five|10){_IN}{{1,20}}\bmissing\b",
     ),
     _rule(
@@ -158,6 +196,7 @@ RULES = (
         CLAIM,
         0.2,
         r"[\"'](?:level|score|rating|grade|verdict)[\"']\s*:\s*[\"']?\d"
+        r"|\blevel\s*[:=]\s*5\b"
         r"|^\W{0,4}(?:level|(?:final )?(?:score|verdict|grade|rating))\W{0,4}[:=]\W{0,3}"
         r"(?:5|10|100|five)\b",
         literal=True,
@@ -197,6 +236,14 @@ RULES = (
         r"(?:perfect|flawless|outstanding|exemplary|impeccable|ideal|unbeatable|beyond criticism|"
         r"the best)\b",
     ),
+    _rule(
+        PRAISE,
+        0.4,
+        r"\b(?:certified|pre ?approved|gold standard|validated|endorsed)\b[^.!?\n]{0,40}"
+        r"\b(?:answers?|responses?|text|submission)\b"
+        r"|\ball (?:the )?(?:requirements|criteria|points) (?:are|have been|were) (?:fully |all )?"
+        r"(?:met|satisfied|fulfilled)\b",
+    ),
     Rule(ROLE, 0.35, re.compile(CHAT_TOKEN.pattern, re.IGNORECASE)),
     _rule(
         ROLE,
@@ -207,7 +254,8 @@ RULES = (
     _rule(
         ROLE,
         0.3,
-        r"</?(?:system|assistant|user|instructions?|grader|judge|evaluation|verdict|admin)"
+        r"</?(?:system|assistant|user|instructions?|grader|judge|evaluation|verdict|admin|thinking|"
+        r"reasoning|scratchpad)"
         r"(?:[ _-]\w{1,20})?>|^#{2,4}\s*(?:system|instructions?|new task)\b",
         literal=True,
     ),
@@ -231,7 +279,7 @@ RULES = (
         r"(?:инструкц|указани|правил|критери|команд|шкал)"
         r"|\b(?:ignor[aei]|ignoren|ignorad|olvid[ae]|desestim[ae]|omit[ae]|no sigas|esque[cç]a|"
         r"dimentica)\w{0,3}\b[^.!?\n]{0,40}"
-        r"(?:instruccion|indicacion|reglas|criterios?\b|rúbrica|instruç|istruzion|regole)"
+        r"(?:instruccion|indicacion|reglas|crit[eé]rios?\b|rúbrica|instruç|istruzion|regole)"
         r"|\b(?:ignorier|vergiss|vergesst|missacht|verwirf|verwerf|übergeh|beachte\w* nicht)\w*"
         r"[^.!?\n]{0,50}(?:anweisung|instruktion|vorgaben|regeln|kriteri|bewertungs|skala)"
         r"|\b(?:ignore[rz]?|oublie[rz]?|néglige[rz]?|fai(?:s|tes) abstraction)\b[^.!?\n]{0,12}"
@@ -250,9 +298,9 @@ RULES = (
         "|(?:致|尊敬的|亲爱的|各位)(?:评分员|评委|评审|評審|评判者|评估者|阅卷人|打分者|裁判|评分者|评分模型)"
         "|(?:最高点|満点|最高評価|レベル5)[^。\n]{0,16}(?:与え|付け|つけ|して|ください)"
         "|(?:만점|최고 ?점수)[^.\n]{0,16}(?:주|부여|매기)"
-        r"|\b(?:постав|оцени|присво|выстав|дай|назнач)\w*[^.!?\n]{0,50}"
-        r"(?:высш|максимальн|наивысш|\bпять\b|\b5\b)"
-        r"|\b(?:asign[ae]|otor|califi(?:ca|que)\b|conced|pon(?:ga|le)?\b|puntú|atribu|assegn)\w*[^.!?\n]{0,60}"
+        r"|\b(?:постав|выбер|выбир|оцени|присво|выстав|дай|назнач)\w*[^.!?\n]{0,50}"
+        r"(?:высш|самый высок|самую высок|максимальн|наивысш|\bпять\b|\b5\b)"
+        r"|\b(?:asign[ae]|otor|califi(?:ca|que)\b|conced|pon(?:ga|le)?\b|dê\b|dé\b|puntú|atribu|assegn)\w*[^.!?\n]{0,60}"
         r"(?:máxim|massim|más alta|nivel 5|livello 5|nível 5)"
         r"|\b(?:gib|gebt|geben sie|vergib|vergeben|bewert|benot|erteil)\w*[^.!?\n]{0,60}"
         r"(?:höchst|bestnote|volle punktzahl|maximal|stufe 5|\bfünf\b)"

@@ -158,7 +158,10 @@ def _speaks(text: str, at_least: float = 0.2) -> bool:
     return max(weights, default=0) >= at_least or bool(_GRADER_WORD.search(view.text))
 
 
-_GRADER_WORD = re.compile(rf"\b{families.GRADER}\b")
+_GRADER_WORD = re.compile(
+    rf"\b(?:{families.GRADER}|(?:automated|automatic|ai|machine) (?:assessment|evaluation|grading|"
+    r"scoring)|expected (?:result|score|level|grade|outcome)|if you are an? (?:ai|llm|language))\b"
+)
 _COMMENT = re.compile(
     r"<!--(?P<a>.{1,2000}?)-->|^\s{0,3}\[(?://|comment)\]:\s*(?:#|<>)\s*(?P<b>[^\n]{1,2000})"
     r"|<(?P<tag>\w{1,12})\b[^>]{0,300}(?:display:\s*none|visibility:\s*hidden|font-size:\s*0|"

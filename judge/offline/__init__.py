@@ -6,5 +6,16 @@ of a text, not criteria: a rubric's criterion names the feature by which the bas
 
 from judge.offline._assessment import Assessment, CannotAssess
 from judge.offline._features import BASELINE_VERSION, FEATURES, Feature
+from judge.offline._personal_data import PersonalData, find_personal_data
+from judge.offline._personal_data import requests as personal_data_requests
 
-__all__ = ["BASELINE_VERSION", "FEATURES", "Assessment", "CannotAssess", "Feature"]
+__all__ = [
+    "BASELINE_VERSION",
+    "FEATURES",
+    "Assessment",
+    "CannotAssess",
+    "Feature",
+    "PersonalData",
+    "find_personal_data",
+    "personal_data_requests",
+]

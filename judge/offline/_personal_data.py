@@ -28,9 +28,17 @@ class _Detector(NamedTuple):
     is_valid: Callable[[str], bool]
 
 
-def exposed(text: str) -> Counter[str]:
-    """Kinds of personal data that a text exposes, with how often."""
-    counts: Counter[str] = Counter()
+class PersonalData(NamedTuple):
+    """A stretch of a text that is personal data of a kind."""
+
+    kind: str
+    start: int
+    end: int
+
+
+def find_personal_data(text: str) -> list[PersonalData]:
+    """The personal data that a text exposes; finds do not overlap, kinds come in a fixed order."""
+    found: list[PersonalData] = []
     claimed: list[tuple[int, int]] = []
     for detector in _DETECTORS:
         spans = [
@@ -39,9 +47,14 @@ def exposed(text: str) -> Counter[str]:
             if detector.is_valid(match.group())
         ]
         free = list(_free(spans, claimed))
-        counts[detector.kind] += len(free)
+        found += [PersonalData(detector.kind, *span) for span in free]
         claimed = sorted([*claimed, *free])
-    return +counts
+    return found
+
+
+def exposed(text: str) -> Counter[str]:
+    """Kinds of personal data that a text exposes, with how often."""
+    return Counter(found.kind for found in find_personal_data(text))
 
 
 def _free(
