@@ -148,7 +148,7 @@ def repair_messages(messages: Messages, reply: str, problem: str) -> Messages:
     """The conversation that gives the judge one chance to mend an unusable reply."""
     return [
         *messages,
-        {"role": "assistant", "content": reply},
+        {"role": "assistant", "content": as_data(reply)},
         {"role": "user", "content": template("repair").render(problem=problem)},
     ]
 
@@ -179,9 +179,9 @@ def _examples_text(criterion: Criterion, examples: tuple[Example, ...]) -> str:
 
 
 @cache
-def template_sources() -> tuple[tuple[str, str], ...]:
-    """Name and source of every template that reaches a judge; part of the ruler."""
-    return tuple((name, _source(name)) for name in _TEMPLATES)
+def template_sources(names: tuple[str, ...] = _TEMPLATES) -> tuple[tuple[str, str], ...]:
+    """Name and source of templates that reach a judge, by default of a verdict; for the ruler."""
+    return tuple((name, _source(name)) for name in names)
 
 
 def criterion_content(criterion: Criterion) -> dict[str, Any]:

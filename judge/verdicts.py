@@ -61,8 +61,8 @@ class Parsed:
     sd: float | None = None
 
 
-class _Unusable(Exception):
-    """The reply is not a verdict."""
+class Unusable(Exception):
+    """A reply that is not what was asked for: the reason, and in words what is wrong."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         self.reason = reason
@@ -83,12 +83,12 @@ def parse_reply(reply: Reply, criterion: Criterion, answer: str) -> Parsed:
     (a level "4" or 4.0 is not 4), levels outside the rubric, and quotes that the answer does not
     contain. Nothing is repaired here and nothing is guessed.
     """
-    ended = _ended_otherwise(reply)
+    ended = ended_otherwise(reply)
     if ended is not None:
         return ended
     try:
-        return _verdict(_object(reply.text or ""), criterion, answer)
-    except _Unusable as problem:
+        return _verdict(read_object(reply.text or ""), criterion, answer)
+    except Unusable as problem:
         return problem.parsed
 
 
@@ -99,16 +99,16 @@ def parse_group(reply: Reply, criteria: Sequence[Criterion], answer: str) -> dic
     `parse_reply` reads. A criterion whose object is missing or unusable is unscored; the others
     stand. A reply that is broken as a whole leaves all of them unscored.
     """
-    ended = _ended_otherwise(reply)
+    ended = ended_otherwise(reply)
     if ended is not None:
         return {criterion.criterion: ended for criterion in criteria}
     try:
-        body = _object(reply.text or "")
+        body = read_object(reply.text or "")
         names = [criterion.criterion for criterion in criteria]
         for name in body:
             if name not in names:
-                raise _Unusable(Reason.INVALID, f"the unknown field {name[:40]}")
-    except _Unusable as problem:
+                raise Unusable(Reason.INVALID, f"the unknown field {name[:40]}")
+    except Unusable as problem:
         return {criterion.criterion: problem.parsed for criterion in criteria}
     return {criterion.criterion: _member(body, criterion, answer) for criterion in criteria}
 
@@ -122,16 +122,16 @@ def parse_checklist(
     the criterion's scale. An item that cannot be told leaves the criterion unscored: leaving it out
     would compare answers by different items.
     """
-    ended = _ended_otherwise(reply)
+    ended = ended_otherwise(reply)
     if ended is not None:
         return ended
     try:
-        return _checked(_object(reply.text or ""), items, criterion, answer)
-    except _Unusable as problem:
+        return _checked(read_object(reply.text or ""), items, criterion, answer)
+    except Unusable as problem:
         return problem.parsed
 
 
-def _ended_otherwise(reply: Reply) -> Parsed | None:
+def ended_otherwise(reply: Reply) -> Parsed | None:
     """The verdict of a reply that was refused, filtered or cut off; None for a complete one."""
     match reply:
         case Reply(error_code="context_length_exceeded"):
@@ -154,11 +154,11 @@ def _member(body: dict[str, Any], criterion: Criterion, answer: str) -> Parsed:
     name = criterion.criterion
     try:
         if name not in body:
-            raise _Unusable(Reason.INVALID, f"the field {name} is missing")
+            raise Unusable(Reason.INVALID, f"the field {name} is missing")
         if not isinstance(body[name], dict):
-            raise _Unusable(Reason.INVALID, f"{name} is not an object")
+            raise Unusable(Reason.INVALID, f"{name} is not an object")
         return _verdict(body[name], criterion, answer)
-    except _Unusable as problem:
+    except Unusable as problem:
         return problem.parsed
 
 
@@ -174,9 +174,7 @@ def _verdict(body: dict[str, Any], criterion: Criterion, answer: str) -> Parsed:
         )
     score = criterion.score(level)
     if score is None:
-        raise _Unusable(
-            Reason.OUT_OF_RANGE, f"level {str(level)[:40]} is not a level of the rubric"
-        )
+        raise Unusable(Reason.OUT_OF_RANGE, f"level {str(level)[:40]} is not a level of the rubric")
     require_quotes(evidence, answer)
     return Parsed(
         status=Status.SCORED, level=level, score=score, evidence=evidence, rationale=rationale
@@ -190,22 +188,22 @@ def _checked(
     answer: str,
 ) -> Parsed:
     names = [f"item_{number}" for number in range(1, len(items) + 1)]
-    _require_fields(body, (*names, "rationale"))
-    rationale = _text(body["rationale"], "rationale")
+    require_fields(body, (*names, "rationale"))
+    rationale = read_text(body["rationale"], "rationale")
     quotes: list[str] = []
     reached = 0.0
     untold = []
     for name, item in zip(names, items, strict=True):
         if not isinstance(body[name], dict):
-            raise _Unusable(Reason.INVALID, f"{name} is not an object")
-        _require_fields(body[name], ("evidence", "met"))
-        evidence, met = _evidence(body[name]["evidence"]), body[name]["met"]
+            raise Unusable(Reason.INVALID, f"{name} is not an object")
+        require_fields(body[name], ("evidence", "met"))
+        evidence, met = read_evidence(body[name]["evidence"]), body[name]["met"]
         if met is None:
             untold.append(name)
         elif not isinstance(met, bool):
-            raise _Unusable(Reason.INVALID, f"met of {name} is not true, false or null")
+            raise Unusable(Reason.INVALID, f"met of {name} is not true, false or null")
         elif met and item.evidence_required and not evidence:
-            raise _Unusable(Reason.INVALID, f"{name} is met without a quote that shows it")
+            raise Unusable(Reason.INVALID, f"{name} is met without a quote that shows it")
         require_quotes(evidence, answer)
         quotes += evidence
         reached += item.weight * (met is item.wanted)
@@ -234,7 +232,7 @@ def require_quotes(evidence: Sequence[str], answer: str) -> None:
         wanted = _folded(quote)
         if not any(quote in form or wanted in folded for form, folded in _passages(answer)):
             shown = json.dumps(quote[:80], ensure_ascii=False)
-            raise _Unusable(
+            raise Unusable(
                 Reason.FABRICATED_EVIDENCE, f"the answer does not contain the quote {shown}"
             )
 
@@ -242,7 +240,7 @@ def require_quotes(evidence: Sequence[str], answer: str) -> None:
 def require_own(body: dict[str, Any], *answers: str) -> None:
     """Refuse an object that stands in an answer: the answer's words are not the judge's."""
     if any(is_copied(body, answer) for answer in answers):
-        raise _Unusable(Reason.INVALID, "the reply is a copy of a passage of the answer")
+        raise Unusable(Reason.INVALID, "the reply is a copy of a passage of the answer")
 
 
 @lru_cache(maxsize=256)
@@ -251,70 +249,73 @@ def _passages(answer: str) -> tuple[tuple[str, str], ...]:
     return tuple((form, _folded(form)) for form in quotable(answer))
 
 
-def _object(text: str) -> dict[str, Any]:
+def read_object(text: str) -> dict[str, Any]:
     """The single JSON object that the text consists of."""
     body = text.strip()
     if fenced := _FENCED.match(body):
         body = fenced[1].strip()
     if not body:
-        raise _Unusable(Reason.INVALID, "the reply is empty")
+        raise Unusable(Reason.INVALID, "the reply is empty")
     try:
         body.encode()
     except UnicodeEncodeError:
-        raise _Unusable(Reason.INVALID, "the reply contains a lone surrogate") from None
+        raise Unusable(Reason.INVALID, "the reply contains a lone surrogate") from None
     try:
         value, end = _DECODER.raw_decode(body)
     except json.JSONDecodeError as error:
         where = "text before any JSON" if body[0] != "{" else "broken JSON"
-        raise _Unusable(Reason.INVALID, f"{where} ({error.msg} at character {error.pos})") from None
+        raise Unusable(Reason.INVALID, f"{where} ({error.msg} at character {error.pos})") from None
     except RecursionError:
-        raise _Unusable(Reason.INVALID, "JSON nested too deeply") from None
+        raise Unusable(Reason.INVALID, "JSON nested too deeply") from None
     except ValueError:
-        raise _Unusable(Reason.INVALID, "a number with thousands of digits") from None
+        raise Unusable(Reason.INVALID, "a number with thousands of digits") from None
     if not isinstance(value, dict):
-        raise _Unusable(Reason.INVALID, "the reply is JSON, but not an object")
+        raise Unusable(Reason.INVALID, "the reply is JSON, but not an object")
     if body[end:].strip():
-        raise _Unusable(Reason.INVALID, "text after the JSON object")
+        raise Unusable(Reason.INVALID, "text after the JSON object")
     return value
 
 
 def _fields(body: dict[str, Any]) -> tuple[tuple[str, ...], str, int | None]:
     """Evidence, rationale and level of a reply's object, each of exactly the right type."""
-    _require_fields(body, _FIELDS)
-    evidence, rationale = _evidence(body["evidence"]), _text(body["rationale"], "rationale")
+    require_fields(body, _FIELDS)
+    evidence, rationale = read_evidence(body["evidence"]), read_text(body["rationale"], "rationale")
     level = body["level"]
     if level is not None and type(level) is not int:
-        raise _Unusable(
+        raise Unusable(
             Reason.INVALID, f"level is {_KINDS.get(type(level), 'a list')}, not a whole number"
         )
     return evidence, rationale, level
 
 
-def _require_fields(body: dict[str, Any], names: Sequence[str]) -> None:
+def require_fields(body: dict[str, Any], names: Sequence[str]) -> None:
+    """Refuse an object that has not exactly these fields."""
     for name in names:
         if name not in body:
-            raise _Unusable(Reason.INVALID, f"the field {name} is missing")
+            raise Unusable(Reason.INVALID, f"the field {name} is missing")
     if len(body) > len(names):
         extra = next(name for name in body if name not in names)
-        raise _Unusable(Reason.INVALID, f"the unknown field {extra[:40]}")
+        raise Unusable(Reason.INVALID, f"the unknown field {extra[:40]}")
 
 
-def _evidence(value: object) -> tuple[str, ...]:
+def read_evidence(value: object) -> tuple[str, ...]:
     """Passages of evidence, blank ones left out."""
     if not isinstance(value, list) or not all(isinstance(quote, str) for quote in value):
-        raise _Unusable(Reason.INVALID, "evidence is not a list of texts")
+        raise Unusable(Reason.INVALID, "evidence is not a list of texts")
     if len(value) > _MAX_EVIDENCE:
-        raise _Unusable(Reason.INVALID, f"{len(value)} passages of evidence")
-    return tuple(quote for quote in (_text(each, "evidence") for each in value) if quote.strip())
+        raise Unusable(Reason.INVALID, f"{len(value)} passages of evidence")
+    quotes = (read_text(each, "evidence") for each in value)
+    return tuple(quote for quote in quotes if quote.strip())
 
 
-def _text(value: object, name: str) -> str:
+def read_text(value: object, name: str) -> str:
+    """A text of a reply; anything else, and a lone surrogate, is refused."""
     if not isinstance(value, str):
-        raise _Unusable(Reason.INVALID, f"{name} is not a text")
+        raise Unusable(Reason.INVALID, f"{name} is not a text")
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise _Unusable(Reason.INVALID, "a text contains a lone surrogate") from None
+        raise Unusable(Reason.INVALID, "a text contains a lone surrogate") from None
     return value
 
 
@@ -323,12 +324,12 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(value) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise _Unusable(Reason.INVALID, f"the key {twice[:40]} stands there twice")
+        raise Unusable(Reason.INVALID, f"the key {twice[:40]} stands there twice")
     return value
 
 
 def _no_constant(name: str) -> Any:
-    raise _Unusable(Reason.INVALID, f"{name} is not JSON")
+    raise Unusable(Reason.INVALID, f"{name} is not JSON")
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_no_duplicates, parse_constant=_no_constant)

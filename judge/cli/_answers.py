@@ -35,8 +35,10 @@ class GivenAnswers:
         ]
 
 
-def read_given(path: Path, questions: str, models: Sequence[str] | None) -> GivenAnswers:
-    """Read an answers file; ``models`` keeps the answers of these models only.
+def read_given(
+    path: Path, questions: str, models: Sequence[str] | None, occasion: str | None = None
+) -> GivenAnswers:
+    """Read an answers file; ``models`` and ``occasion`` keep the answers of these only.
 
     Raises InputError for a bad row or an answer without a question, UsageError for a model
     without answers.
@@ -46,15 +48,20 @@ def read_given(path: Path, questions: str, models: Sequence[str] | None) -> Give
         say(f"{path}: columns without a meaning here, ignored: {', '.join(file.ignored)}.")
     resolved = questions_for(file, load_questions(questions))
     _require_models(models, {answer.model for answer in file.answers}, str(path))
-    kept = [answer for answer in file.answers if models is None or answer.model in models]
-    _require_one_occasion(kept, str(path))
+    kept = _of_occasion(
+        [answer for answer in file.answers if models is None or answer.model in models],
+        occasion,
+        str(path),
+    )
     wanted = {answer.question_id for answer in kept}
     return GivenAnswers(
         kept, {name: question for name, question in resolved.items() if name in wanted}
     )
 
 
-def items_of_ledger(ledger: Ledger, questions: str, models: Sequence[str] | None) -> list[Item]:
+def items_of_ledger(
+    ledger: Ledger, questions: str, models: Sequence[str] | None, occasion: str | None = None
+) -> list[Item]:
     """Stored answers as items; a question set completes those that came without a question."""
     stored = ledger.answers(models=models)
     _require_models(models, {row.answer.model for row in stored}, ledger.url)
@@ -63,7 +70,8 @@ def items_of_ledger(ledger: Ledger, questions: str, models: Sequence[str] | None
             f"{ledger.url} holds no answers. Import some (judge import answers FILE) or give "
             "--answers FILE."
         )
-    _require_one_occasion([row.answer for row in stored], ledger.url)
+    wanted = set(map(id, _of_occasion([row.answer for row in stored], occasion, ledger.url)))
+    stored = [row for row in stored if id(row.answer) in wanted]
     known = {question.question_id: question for question in load_questions(questions)}
     items = []
     for row in stored:
@@ -79,6 +87,21 @@ def items_of_ledger(ledger: Ledger, questions: str, models: Sequence[str] | None
     return items
 
 
+def _of_occasion(answers: Sequence[Answer], occasion: str | None, where: str) -> list[Answer]:
+    """The answers of an occasion; of all of them, if there is but one. UsageError otherwise."""
+    if occasion is None:
+        _require_one_occasion(answers, where)
+        return list(answers)
+    kept = [answer for answer in answers if answer.occasion == occasion]
+    if not kept:
+        known = ", ".join(sorted({repr(answer.occasion) for answer in answers}))
+        raise UsageError(
+            f"--answers-occasion {occasion}: no such answers in {where}; there are answers of "
+            f"{known}."
+        )
+    return kept
+
+
 def _require_one_occasion(answers: Sequence[Answer], where: str) -> None:
     """Raise UsageError if a model's answer to a question is there on several occasions."""
     occasions: dict[tuple[str, str, int], str] = {}
@@ -88,8 +111,8 @@ def _require_one_occasion(answers: Sequence[Answer], where: str) -> None:
         if other != answer.occasion:
             raise UsageError(
                 f"{where}: answers of {answer.model} to {answer.question_id} from two occasions "
-                f"({other!r} and {answer.occasion!r}). One run scores one of them: give --answers "
-                "a file with one occasion."
+                f"({other!r} and {answer.occasion!r}). One run takes one of them: "
+                "name it with --answers-occasion."
             )
 
 

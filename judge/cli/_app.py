@@ -10,7 +10,16 @@ import sys
 import traceback
 
 from judge.cli._root import app
-from judge.cli.commands import demo, report, score, transfer  # noqa: F401 - they register
+from judge.cli.commands import (  # noqa: F401 - they register
+    answer,
+    demo,
+    escalations,
+    pairwise,
+    probe,
+    report,
+    score,
+    transfer,
+)
 from judge.errors import ExitCode, PlumblineError
 
 __all__ = ["app", "main"]

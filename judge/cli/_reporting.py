@@ -33,6 +33,7 @@ def report(
     run: str | None,
     weights: str,
     stage: str | None,
+    lang: str = "en",
     ledger_url: str,
     out: Path,
     as_json: bool,
@@ -40,7 +41,7 @@ def report(
     """Write the report of a run and print its numbers."""
     ledger = open_ledger(ledger_url, create=False)
     try:
-        data = build_report(ledger, run, weights, stage)
+        data = build_report(ledger, run, weights, stage, lang=lang)
     finally:
         ledger.close()
     written = write(data, out)

@@ -16,15 +16,23 @@ from judge.cli._console import print_json, say
 from judge.cli._display import RunDisplay
 from judge.cli._outcome import end, run_object, summary, troubles
 from judge.cli._scoring_job import ScoreJob, ScoreOptions, score_job
+from judge.cli._serving import served
 from judge.endpoint import ModelSpec
 from judge.errors import NoLedgerError
 from judge.examples import ExamplePool, pool_of
 from judge.execution import INTERRUPTED
 from judge.ledger import Ledger, open_ledger
-from judge.local_models import serving
 from judge.report import build_report
 from judge.resources import shipped
-from judge.scoring import Item, ScoreRun, ScoreSettings, Workload, record_panel, workload
+from judge.scoring import (
+    Item,
+    ScoreRun,
+    ScoreSettings,
+    Workload,
+    missing_calls,
+    record_panel,
+    workload,
+)
 from judge.scoring import score as run_score
 
 
@@ -81,13 +89,13 @@ def _given(options: ScoreOptions) -> GivenAnswers | None:
     """The answers of the file, read and checked before anything is opened or created."""
     if options.answers is None:
         return None
-    return read_given(options.answers, options.questions, options.models)
+    return read_given(options.answers, options.questions, options.models, options.answers_occasion)
 
 
 def _items(options: ScoreOptions, given: GivenAnswers | None, ledger: Ledger) -> list[Item]:
     """The answers to score: those of the file (stored on the way), or what the ledger holds."""
     if given is None:
-        return items_of_ledger(ledger, options.questions, options.models)
+        return items_of_ledger(ledger, options.questions, options.models, options.answers_occasion)
     return given.items(ledger)
 
 
@@ -119,7 +127,8 @@ def _run_judge(
     items: Sequence[Item],
     examples: ExamplePool | None,
 ) -> ScoreRun:
-    with serving(spec, say) as served:
+    missing = missing_calls(ledger, items, job.rubric, spec, settings, examples)
+    with served(spec, needed=spec.local is not None and next(missing, None) is not None) as at:
         title = f"judging with {spec.identity}"
         with RunDisplay[ScoreRun](title, summary=summary, troubles=troubles) as display:
             return asyncio.run(
@@ -127,9 +136,9 @@ def _run_judge(
                     ledger,
                     items,
                     job.rubric,
-                    served,
+                    at,
                     settings,
-                    job.sending.opener(served, number),
+                    job.sending.opener(at, number),
                     display.update,
                     examples,
                 )
@@ -170,7 +179,7 @@ def _show_workload(
     """Say what would be sent."""
     with _ledger_or_none(ledger_url, needed=given is None) as ledger:
         if given is None:
-            items = items_of_ledger(ledger, options.questions, options.models)
+            items = _items(options, None, ledger)
         else:
             items = given.items(None)
         examples = _examples(options, job, ledger)

@@ -26,6 +26,7 @@ class ScoreOptions:
     rubric: str
     answers: Path | None = None
     models: list[str] | None = None
+    answers_occasion: str | None = None
     questions: str = "monetization"
     mode: Mode = Mode.PER_CRITERION
     scoring: Scoring = Scoring.SAMPLES

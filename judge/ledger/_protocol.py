@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Call:
     """A finished request to a model: what was sent, what came back, what it took.
 
-    ``request`` is canonical JSON, ``response`` the body as received. ``generation`` counts
+    ``request`` is the body as sent, ``response`` the body as received. ``generation`` counts
     deliberate retries of a final outcome; ``parent`` is the key of the call that this one follows
     up (a repair). Tokens and cost (USD) are None where unknown.
     """

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from hashlib import blake2b
 from typing import Any
 
 import orjson
 
-from judge.canonical import KEY_BYTES, canonical
 from judge.endpoint import Capabilities, ModelSpec, OutputMode, read_reply, request_body
 from judge.errors import EndpointError
 from judge.examples import ExamplePool
+from judge.execution import call_key
 from judge.ledger import Call
 from judge.logprobs import ALTERNATIVES, expected
 from judge.offline import BASELINE_VERSION, FEATURES
@@ -125,8 +124,7 @@ class Asking:
 
     def key(self, body: bytes, sample: int) -> bytes:
         """The key of a call: a hash of all that is sent, the judge, the sample and occasion."""
-        rest = canonical([self.spec.identity, sample, self.settings.occasion])
-        return blake2b(body + b"\n" + rest, digest_size=KEY_BYTES).digest()
+        return call_key(body, self.spec.identity, sample, self.settings.occasion)
 
     def read(self, ask: Ask, call: Call) -> dict[str, Parsed]:
         """What a call says: criterion → verdict, or why there is none.

@@ -16,7 +16,14 @@ from judge.endpoint import (
 )
 from judge.errors import EndpointError
 from judge.examples import ExamplePool
-from judge.execution import CallRequest, Progress, chunked, run_session, writing
+from judge.execution import (
+    CallRequest,
+    Progress,
+    chunked,
+    known_capabilities,
+    run_session,
+    writing,
+)
 from judge.ledger import Ledger, Run
 from judge.records import Verdict
 from judge.rubric import Rubric, rubric_to_dict
@@ -105,9 +112,8 @@ class _Plan:
 
     def known_capabilities(self) -> Capabilities:
         """What the ledger knows of the endpoint, no better than the rung that is wanted."""
-        known = self.ledger.capabilities(self.spec.identity)
-        capabilities = Capabilities() if known is None else Capabilities.from_dict(known)
-        return capabilities.at_most(self.settings.output)
+        known = known_capabilities(self.ledger, self.spec.identity)
+        return known.at_most(self.settings.output)
 
 
 async def _execute(

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from hashlib import blake2b
 
 from judge.canonical import digest
 from judge.endpoint import Capabilities, RejectedRequest
-from judge.execution import CallRequest, Executor, Job, Known
+from judge.execution import CallRequest, Executor, Job, Known, repair_key
 from judge.ledger import Call, Ledger, StoredVerdict
 from judge.offline import BASELINE_VERSION
 from judge.questions import question_to_dict
@@ -227,14 +226,9 @@ class ScoringTask:
     def _repair_request(
         self, ask: Ask, request: CallRequest, call: Call, problem: str
     ) -> CallRequest:
-        """The follow-up to an unusable reply.
-
-        Its key is made of the first call and its reply, not of our words about the reply: a
-        parser that words a problem in another way finds the repair that was paid for.
-        """
-        key = digest(["repair", call.key.hex(), blake2b(call.response).hexdigest()])
+        """The follow-up to an unusable reply."""
         body = self._asking.repair_body(ask, call, problem)
-        follow_up = self._request(key, body, request.sample, call.generation)
+        follow_up = self._request(repair_key(call), body, request.sample, call.generation)
         return replace(follow_up, parent=call.key)
 
     def _stored_verdicts(self, keys: Sequence[bytes]) -> dict[bytes, list[StoredVerdict]]:

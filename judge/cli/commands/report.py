@@ -25,6 +25,9 @@ def report(
     ] = None,
     weights: Weights = "equal",
     stage: Stage = None,
+    lang: Annotated[
+        str, typer.Option("--lang", metavar="en|zh", help="Language of the report's own words.")
+    ] = "en",
     ledger: Ledger = DEFAULT_LEDGER,
     out: Out = DEFAULT_REPORT,
     json: Json = False,
@@ -37,5 +40,11 @@ def report(
     from judge.cli import _reporting
 
     _reporting.report(
-        run=run, weights=weights, stage=stage, ledger_url=ledger, out=out, as_json=json
+        run=run,
+        weights=weights,
+        stage=stage,
+        lang=lang,
+        ledger_url=ledger,
+        out=out,
+        as_json=json,
     )

@@ -61,6 +61,10 @@ def score(
         str | None,
         typer.Option(metavar="A,B", help="Only answers of these models. Default: all given."),
     ] = None,
+    answers_occasion: Annotated[
+        str | None,
+        typer.Option(metavar="X", help="Only answers given on this occasion (judge answer)."),
+    ] = None,
     questions: Questions = "monetization",
     mode: Annotated[
         Mode,
@@ -142,6 +146,7 @@ def score(
             rubric=rubric,
             answers=answers,
             models=None if models is None else [name.strip() for name in models.split(",")],
+            answers_occasion=answers_occasion,
             questions=questions,
             mode=mode,
             scoring=scoring,

@@ -1,0 +1,19 @@
+"""Answering: every question × sample becomes a stored answer, once, the same way for all models."""
+
+from judge.answering._plan import (
+    AnswerRun,
+    AnswerSettings,
+    AnswerUnit,
+    planned_units,
+)
+from judge.answering._run import AnswerWorkload, answer, answer_workload
+
+__all__ = [
+    "AnswerRun",
+    "AnswerSettings",
+    "AnswerUnit",
+    "AnswerWorkload",
+    "answer",
+    "answer_workload",
+    "planned_units",
+]

@@ -1,0 +1,332 @@
+"""``judge answer``."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from judge.answering import AnswerRun, AnswerSettings, AnswerWorkload, answer_workload
+from judge.answering import answer as run_answer
+from judge.cli._console import print_json, say
+from judge.cli._display import RunDisplay, traffic_summary
+from judge.cli._sending import Sending, SendingOptions, temperature_of
+from judge.cli._serving import served
+from judge.endpoint import Decoding, ModelSpec, parse_spec
+from judge.errors import ExitCode, Incomplete, NoLedgerError, UsageError
+from judge.execution import INTERRUPTED
+from judge.ledger import Ledger, open_ledger
+from judge.questions import load_questions
+from judge.records import Question
+from judge.tables import FORMATS, Row, write_rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerOptions:
+    """The options of ``judge answer``, as typed."""
+
+    model: str
+    questions: str
+    name: str | None = None
+    samples: int = 1
+    occasion: str = ""
+    system: str | None = None
+    temperature: str = "0.7"
+    top_p: float | None = None
+    max_tokens: int = 2048
+    seed: int | None = None
+    stop: list[str] = field(default_factory=list)
+    strip_thinking: bool = False
+    limit: int | None = None
+    out: Path | None = None
+    max_unscored: float = 0.05
+    sending: SendingOptions = field(default_factory=SendingOptions)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """Options, checked and parsed, before anything is opened or sent."""
+
+    spec: ModelSpec
+    questions: Sequence[Question]
+    settings: AnswerSettings
+    sending: Sending
+
+
+def answer(options: AnswerOptions, *, ledger_url: str, dry_run: bool, as_json: bool) -> None:
+    """Get a model's answers and end with the exit code that says how it went."""
+    job = _prepare(options)
+    if dry_run:
+        _show_workload(job, ledger_url, as_json)
+        return
+    ledger = open_ledger(ledger_url)
+    try:
+        # Before a model is started: what is asked for can contradict what the ledger holds.
+        work = answer_workload(ledger, job.questions, job.spec, job.settings)
+        outcome = _run(job, ledger, work)
+        rows = [] if options.out is None else _rows_of(job, ledger)
+        occasions = {row.answer.occasion for row in ledger.answers(models=[job.settings.name])}
+    finally:
+        ledger.close()
+    result: dict[str, Any] = {"run": run_object(outcome, job)}
+    if options.out is not None:
+        write_rows(options.out, rows)
+        shown = os.fsencode(options.out).decode("utf-8", "replace")
+        result["export"] = {"kind": "answers", "rows": len(rows), "file": shown}
+        say(f"Wrote {len(rows)} answers to {options.out}.")
+    if as_json:
+        print_json(result)
+    for note in _notes(outcome, job):
+        say(note)
+    if outcome.answered:
+        say(_next_command(job, options, ledger.url, len(occasions)))
+    _end(outcome, options)
+
+
+def _prepare(options: AnswerOptions) -> _Job:
+    if "," in options.model and not options.model.startswith(("vllm:", "hf:")):
+        raise UsageError(
+            f"--model {options.model}: one model per call; run the command once for each of them."
+        )
+    _require_sendable({"--system": options.system or "", "--occasion": options.occasion})
+    for stop in options.stop:
+        _require_sendable({"--stop": stop})
+        if not stop:
+            raise UsageError("--stop: expected a text that is not empty.")
+    questions = load_questions(options.questions).questions
+    spec = parse_spec(options.model)
+    if spec.offline:
+        raise UsageError(
+            "--model offline: the offline baseline judges answers, it gives none. Name a model: "
+            "openai:MODEL, http://HOST:PORT/v1#MODEL, vllm:PATH or hf:PATH."
+        )
+    sending = Sending(options.sending)
+    if spec.local is None:
+        spec.api_key()
+    if options.out is not None:
+        _require_writable(options.out)
+    decoding = Decoding(
+        temperature=temperature_of(options.temperature),
+        top_p=options.top_p,
+        max_tokens=options.max_tokens,
+        seed=options.seed,
+    )
+    settings = AnswerSettings(
+        name=_name(options, spec),
+        samples=options.samples,
+        occasion=options.occasion,
+        system=options.system,
+        decoding=decoding,
+        stop=tuple(options.stop),
+        strip_thinking=options.strip_thinking,
+    )
+    return _Job(spec=spec, questions=questions[: options.limit], settings=settings, sending=sending)
+
+
+def _name(options: AnswerOptions, spec: ModelSpec) -> str:
+    """The name of the answers: as given, or the model as its SPEC calls it."""
+    name = spec.model if options.name is None else options.name
+    if not name or name != name.strip() or "," in name or not name.isprintable():
+        raise UsageError(
+            f"--name {name!r}: expected a name without commas, control characters and white space "
+            "around it, under which the answers are kept and scored (judge score --models NAME)."
+        )
+    return name
+
+
+def _require_sendable(texts: Mapping[str, str]) -> None:
+    """Refuse texts of the command line that are not valid Unicode, which JSON cannot hold."""
+    for option, text in texts.items():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"{option}: the text is not valid UTF-8.") from None
+
+
+def _require_writable(out: Path) -> None:
+    if out.suffix.lower() not in FORMATS:
+        raise UsageError(f"{out}: expected a file that ends in {', '.join(FORMATS)}.")
+    if not out.absolute().parent.is_dir():
+        raise UsageError(f"{out}: the folder does not exist. Create it first.")
+
+
+def _run(job: _Job, ledger: Ledger, work: AnswerWorkload) -> AnswerRun:
+    with served(job.spec, needed=work.calls > 0) as spec:
+        display: RunDisplay[AnswerRun] = RunDisplay(
+            f"answers of {job.settings.name}", summary=summary, troubles=_troubles
+        )
+        with display:
+            return asyncio.run(
+                run_answer(
+                    ledger,
+                    job.questions,
+                    spec,
+                    job.settings,
+                    job.sending.opener(spec),
+                    display.update,
+                )
+            )
+
+
+def _rows_of(job: _Job, ledger: Ledger) -> list[Row]:
+    """The stored answers of this plan as rows of an answers file, in the order of the plan."""
+    from judge.cli._transfer import answer_rows
+
+    settings = job.settings
+    place = {question.question_id: at for at, question in enumerate(job.questions)}
+    rows = [
+        row
+        for row in answer_rows(ledger)
+        if (row["model"], row["occasion"]) == (settings.name, settings.occasion)
+        and row["question_id"] in place
+        and row["sample"] < settings.samples
+    ]
+    return sorted(rows, key=lambda row: (place[row["question_id"]], row["sample"]))
+
+
+def run_object(outcome: AnswerRun, job: _Job) -> dict[str, Any]:
+    """The ``run`` object of ``--json``; an answer counts as scored, as a verdict would."""
+    progress = outcome.progress
+    unpriced = job.sending.prices is None or progress.unpriced
+    return {
+        "model": job.settings.name,
+        "spec": job.spec.identity,
+        "occasion": job.settings.occasion,
+        "planned": progress.planned,
+        "sent": outcome.sent,
+        "from_ledger": progress.from_ledger,
+        "scored": outcome.answered,
+        "not_applicable": 0,
+        "unscored": dict(sorted(outcome.unscored.items())),
+        "open": progress.open,
+        "open_why": progress.open_why,
+        "truncated": outcome.truncated,
+        "filtered": outcome.filtered,
+        "empty": outcome.empty,
+        "with_thoughts": outcome.thoughts,
+        "tokens": {
+            "prompt": progress.prompt_tokens,
+            "cached": progress.cached_tokens,
+            "completion": progress.completion_tokens,
+        },
+        "cost": None if unpriced else round(progress.cost, 6),
+        "stopped": progress.stopped or None,
+    }
+
+
+def _show_workload(job: _Job, ledger_url: str, as_json: bool) -> None:
+    """Say what would be sent; a ledger that is not there yet is not created."""
+    with tempfile.TemporaryDirectory() as nowhere:
+        try:
+            ledger = open_ledger(ledger_url, create=False)
+        except NoLedgerError:
+            ledger = open_ledger(f"sqlite:///{nowhere}/empty.db")
+        try:
+            work = answer_workload(ledger, job.questions, job.spec, job.settings)
+        finally:
+            ledger.close()
+    prices = job.sending.prices
+    cost = None if prices is None else prices.cost(work.prompt_tokens, 0, work.completion_tokens)
+    if as_json:
+        run = {
+            "planned": work.planned, "from_ledger": work.planned - work.calls, "sent": 0,
+            "would_send": work.calls, "prompt_tokens": work.prompt_tokens,
+            "completion_tokens_at_most": work.completion_tokens, "cost_at_most": cost,
+        }  # fmt: skip
+        print_json({"run": run})
+    say(
+        f"{work.planned} answers; {work.planned - work.calls} need no call, {work.calls} would be "
+        f"asked of {job.spec.identity}: about {work.prompt_tokens:,} prompt tokens and at most "
+        f"{work.completion_tokens:,} reply tokens"
+        + ("" if cost is None else f", at most ${cost:,.2f}")
+        + ". Nothing was sent."
+    )
+
+
+def summary(run: AnswerRun) -> str:
+    """A run in a few sentences."""
+    kinds = {"cut off": run.truncated, "filtered": run.filtered, "empty": run.empty}
+    listed = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
+    return (
+        f"{run.progress.planned} units: {run.answered} answers"
+        + (f" ({listed})" if listed else "")
+        + f", {run.unscored.total()} without an answer for good, {run.progress.open} open. "
+        + traffic_summary(run)
+    )
+
+
+def _troubles(run: AnswerRun) -> str:
+    return f"{run.truncated} cut off" if run.truncated else ""
+
+
+def _notes(outcome: AnswerRun, job: _Job) -> list[str]:
+    """What a person should know of the answers before they are scored, and the remedy."""
+    notes = []
+    if outcome.truncated:
+        notes.append(
+            f"{outcome.truncated} answers reached the limit of {job.settings.decoding.max_tokens} "
+            "tokens and are cut off there. For whole ones, run again with a larger --max-tokens "
+            "under another --name or --occasion."
+        )
+    if outcome.thoughts:
+        notes.append(
+            f"{outcome.thoughts} answers begin with the model's thoughts (<think>), which a judge "
+            "would read as part of the answer. Run again with --strip-thinking under another "
+            "--name: the stored calls are read again, nothing is sent."
+        )
+    if outcome.unscored:
+        notes.append(
+            f"{outcome.unscored.total()} prompts exceed the model's context window and have no "
+            "answer. Serve the model with a longer one, or leave these questions out."
+        )
+    return notes
+
+
+def _next_command(job: _Job, options: AnswerOptions, url: str, occasions: int) -> str:
+    """How to score what was answered."""
+    settings = job.settings
+    if occasions > 1 and options.out is None:
+        return (
+            f"The ledger holds answers of {settings.name} from {occasions} occasions, and one run "
+            "scores one of them: run again with --out FILE (nothing is sent), then judge score "
+            "--answers FILE."
+        )
+    words = ["judge", "score", "--judge", "SPEC", "--rubric", "communication"]
+    if occasions > 1:
+        words += ["--answers", str(options.out), "--questions", options.questions]
+    else:
+        words += ["--models", settings.name, "--questions", options.questions]
+    return f"Score them: {shlex.join([*words, '--ledger', url])}"
+
+
+def _end(outcome: AnswerRun, options: AnswerOptions) -> None:
+    """End with 130 after an interrupt, with 12 where too much is missing."""
+    progress = outcome.progress
+    if progress.stopped == INTERRUPTED:
+        say("Interrupted; finished work is kept. Run the same command again to go on.")
+        sys.exit(ExitCode.INTERRUPTED)
+    if outcome.missing_share <= options.max_unscored and not progress.stopped:
+        return
+    parts = []
+    if progress.stopped:
+        parts.append(f"stopped early: {progress.stopped}")
+    if progress.open:
+        left = dict(progress.open_why)
+        if unreached := progress.open - sum(left.values()):
+            left["not reached"] = unreached
+        listed = "; ".join(f"{count} {reason}" for reason, count in left.items())
+        parts.append(f"{progress.open} open ({listed}); the same command goes on with them")
+    if progress.last_rejection:
+        parts.append(f"the last rejection said: {progress.last_rejection}")
+    if outcome.unscored:
+        parts.append(f"{outcome.unscored.total()} prompts exceed the model's context window")
+    raise Incomplete(
+        f"incomplete: {'; '.join(parts)}. {outcome.missing_share:.1%} of the wanted answers are "
+        f"missing, {options.max_unscored:.1%} are allowed (--max-unscored)."
+    )

@@ -1,0 +1,97 @@
+"""A pairwise result as one HTML file: nothing is fetched, and there is no script.
+
+Texts of models and judges are hostile until shown otherwise: every value that the template prints
+passes `visible` (hidden characters become signs one can see) and HTML escaping, and the content
+security policy lets nothing load and nothing run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from judge.report._marking import visible
+
+POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
+    "form-action 'none'"
+)
+TICKS = (-1.0, -0.5, 0.0, 0.5, 1.0)
+
+_TEMPLATES = Path(__file__).resolve().parent / "templates"
+_MINUS = "\u2212"
+
+
+def render_page(report: Mapping[str, Any]) -> str:
+    """The result (see `comparison`) as a self-contained page.
+
+    A missing field raises jinja2.UndefinedError or KeyError.
+    """
+    first, second = report["run"]["models"]
+    names = {entry["criterion"]: entry["name"] for entry in report["criteria"]}
+    return (
+        _environment()
+        .get_template("pairwise.html.j2")
+        .render(
+            report=report,
+            run=report["run"],
+            first=first,
+            second=second,
+            names=names | {"overall": "Overall"},
+            entries=[*report["pairwise"][-1:], *report["pairwise"][:-1]],
+            ticks=TICKS,
+            policy=POLICY,
+            style=Markup((_TEMPLATES / "pairwise.css").read_text("utf-8")),  # noqa: S704 - ours
+        )
+    )
+
+
+def signed(value: float | None, digits: int = 3) -> str:
+    """A preference or direction with its sign, e.g. "+0.250"; zero has none."""
+    if value is None:
+        return "none"
+    text = f"{abs(value):.{digits}f}"
+    if float(text) == 0:
+        return text
+    return f"{'+' if value > 0 else _MINUS}{text}"
+
+
+def share(value: float | None) -> str:
+    """A share in per cent; 100.0 and 0.0 are printed only where they are exact."""
+    if value is None:
+        return "none"
+    tenths = round(1000 * value)
+    if 0 < value < 1:
+        tenths = min(max(tenths, 1), 999)
+    return f"{tenths // 10}.{tenths % 10}\u202f%"
+
+
+def across(value: float) -> str:
+    """The place of a value in [-1, 1] on the axis of the plot, e.g. 0.5 is "75%"."""
+    if not -1 <= value <= 1:
+        raise ValueError(f"{value} does not lie on the axis from -1 to 1")
+    return f"{50 * (value + 1):.2f}".rstrip("0").rstrip(".") + "%"
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=visible,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "signed": signed,
+        "share": share,
+        "across": across,
+        "words": lambda name: name.replace("_", " "),
+    }
+    return environment
