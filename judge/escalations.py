@@ -17,7 +17,7 @@ from typing import Any
 import polars as pl
 
 from judge.canonical import digest, text_hash
-from judge.errors import LedgerError, UsageError
+from judge.errors import UsageError
 from judge.hardening import NullFlag, injection_score, null_flags, scan
 from judge.ledger import Ledger, Review, Run, StoredAnswer
 from judge.offline import personal_data_requests
@@ -25,6 +25,7 @@ from judge.questions import question_hash
 from judge.records import Question, Status
 from judge.redaction import Redactor, personal_data
 from judge.rubric import Criterion, Rubric, rubric_from_dict
+from judge.runs import member_runs
 from judge.weights import Weights
 
 P0 = "P0"
@@ -153,20 +154,6 @@ def rubric_of(ledger: Ledger, run: Run) -> Rubric:
     return rubric_from_dict(ledger.document(bytes.fromhex(run.body["rubric"])))
 
 
-def scored_run(ledger: Ledger, run_id: str | None) -> Run:
-    """The run of that id or the newest; LedgerError or UsageError if it has no scores."""
-    run = ledger.run(run_id)
-    if run is None:
-        wanted = "no run yet" if run_id is None else f"no run {run_id}"
-        raise LedgerError(f"{ledger.url}: {wanted}. Score some answers first (judge score).")
-    if run.kind not in ("score", "panel"):
-        raise UsageError(
-            f"Run {run.run} is of kind {run.kind}: it has no scores of single answers. Name a run "
-            "of judge score with --run."
-        )
-    return run
-
-
 def escalations(ledger: Ledger, run: Run, threshold: float) -> Queue:
     """The escalations of a run (of one judge, or of all judges of a panel), decided or not.
 
@@ -180,7 +167,7 @@ def escalations(ledger: Ledger, run: Run, threshold: float) -> Queue:
         criterion for criterion in rubric_of(ledger, run).criteria if criterion.priority == P0
     )
     rows = ledger.run_answers(run.run)
-    members = _members(ledger, run)
+    members = member_runs(ledger, run)
     verdicts = {member.run: _verdicts(ledger, member, criteria) for member in members}
     reviews = {review.escalation: review for review in ledger.reviews()}
     nulls = null_flags([(row.question, row.answer) for row in rows])
@@ -226,20 +213,6 @@ class _Judged:
 
 _Key = tuple[str, bytes, str, int, bytes, str]
 _Rows = Mapping[_Key, Sequence[Mapping[str, Any]]]
-
-
-def _members(ledger: Ledger, run: Run) -> list[Run]:
-    """The runs of the judges: the run itself, or those of a panel."""
-    if run.kind != "panel":
-        return [run]
-    members = [(name, ledger.run(name)) for name in run.body["runs"]]
-    for name, member in members:
-        if member is None:
-            raise LedgerError(
-                f"{ledger.url}: the panel run {run.run} names the run {name}, which the ledger "
-                "does not hold. Score again with the whole panel."
-            )
-    return [member for _, member in members if member is not None]
 
 
 def _verdicts(ledger: Ledger, run: Run, criteria: Sequence[Criterion]) -> _Rows:

@@ -457,6 +457,14 @@ class LedgerContract:
         with pytest.raises(LedgerError, match="several runs begin with a"):
             ledger.run("a")
 
+    def test_the_newest_run_of_a_kind(self, ledger: Ledger) -> None:
+        ledger.add_run(RUN, [])
+        ledger.add_run(replace(RUN, run="later", kind="pairwise"), [])
+        assert ledger.run() == replace(RUN, run="later", kind="pairwise")
+        assert ledger.run(kinds=["score", "panel"]) == RUN
+        assert ledger.run(kinds=["panel"]) is None
+        assert ledger.run("later", kinds=["score"]) is None
+
     def test_a_run_is_recorded_once_and_only_with_answers_that_exist(
         self, place: Place, ledger: Ledger
     ) -> None:

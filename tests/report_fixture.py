@@ -1,4 +1,4 @@
-"""A small but nasty report, and a tree in which to look at its page.
+"""A small but nasty report.
 
 Hostile texts, Chinese, and every way in which a verdict can be missing. Values and intervals are
 written by hand; counts follow from the verdicts below.
@@ -7,10 +7,10 @@ written by hand; counts follow from the verdicts below.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from html.parser import HTMLParser
 from typing import Any
+
+from judge.diagnostics import word_count
+from judge.report._diagnosis import halo_block, heatmap, length
 
 CAREFUL = "careful-7b"
 HASTY = 'hasty "7b" <b>&'
@@ -39,8 +39,11 @@ INTERVALS: dict[tuple[str, str], tuple[float, float, float] | None] = {
 """Value, low and high; None where nothing was scored. The second model has the higher overall."""
 
 
-def report(*, offline: bool = False) -> dict[str, Any]:
-    """The report, freshly built; ``offline`` says that the baseline judged demo answers."""
+def report(*, offline: bool = False, language: str = "en") -> dict[str, Any]:
+    """The report, freshly built; ``offline`` says that the baseline judged demo answers.
+
+    Heat map, length and halo are computed from the verdicts; the rest is written by hand.
+    """
     questions = _questions()
     verdicts = [v for q in questions for a in q["answers"] for v in a["verdicts"]]
     statuses = Counter(v["status"] for v in verdicts)
@@ -49,13 +52,22 @@ def report(*, offline: bool = False) -> dict[str, Any]:
             "title": "Nasty <i>report</i>",
             "generated_at": "2026-11-21T00:40:12+00:00",
             "plumbline_version": "0.1.0",
+            "language": language,
         },
         "run": {
             "run": "20261121T003012-a1b2c3",
             "started_at": "2026-11-21T01:30:12.123+01:00",
+            "kind": "score",
             "judge": "offline" if offline else "openai:judge-1",
+            "judges": ["offline" if offline else "openai:judge-1"],
             "offline": offline,
             "mode": "per-criterion",
+            "scoring": "samples",
+            "order": "answer-first",
+            "shots": 2,
+            "checklists": False,
+            "kinds": {"samples": statuses["scored"]},
+            "allowed_mass": None,
             "rubric": "communication",
             "rubric_version": 1,
             "weights": "equal",
@@ -100,8 +112,81 @@ def report(*, offline: bool = False) -> dict[str, Any]:
             for group in groups
             for model in MODELS
         ],
+        "differences": _differences(),
+        "panel": None,
+        "heatmap": heatmap(questions, CRITERIA, MODELS),
+        "length": length(questions, CRITERIA),
+        "halo": halo_block(questions, CRITERIA),
+        "spending": None if offline else _spending(),
+        "flags": _flags(questions),
         "questions": questions,
     }
+
+
+def _differences() -> list[dict[str, Any]]:
+    values = {"overall": (-0.188, -0.31, -0.02), "clarity": (0.8, 0.7, 0.9), "safety": None}
+    return [
+        {
+            "first": CAREFUL,
+            "second": HASTY,
+            "criterion": criterion,
+            "first_mean": 0.712 if found else None,
+            "second_mean": 0.712 - found[0] if found else None,
+            "value": found[0] if found else None,
+            "low": found[1] if found else None,
+            "high": found[2] if found else None,
+            "confidence": 0.95,
+            "n_questions": 3 if found else 0,
+        }
+        for criterion in ["overall", *CRITERIA]
+        for found in [values.get(criterion)]
+    ]
+
+
+def _spending() -> dict[str, Any]:
+    def row(calls: int, cost: float | None) -> dict[str, Any]:
+        return {
+            "calls": calls, "follow_ups": 1, "attempts": calls + 2, "faults": 2,
+            "prompt_tokens": 100 * calls, "cached_tokens": 50 * calls,
+            "completion_tokens": 10 * calls, "cached_share": 0.5,
+            "priced": calls if cost else 0, "cost": cost,
+            "latency_median_s": 1.25, "latency_p95_s": 75.0,
+            "first_at": "2026-11-21T00:30:12+00:00", "last_at": "2026-11-21T02:35:12+00:00",
+            "wall_s": 7500.0,
+        }  # fmt: skip
+
+    return {
+        "total": row(23, None),
+        "verdicts": 24,
+        "repaired_share": 1 / 24,
+        "judges": [{"judge": "openai:judge-1", **row(23, None)}],
+        "models": [{"model": model, **row(11, 0.5)} for model in MODELS],
+        "criteria": [
+            *({"criterion": criterion, **row(7, 0.25)} for criterion in CRITERIA),
+            {"criterion": None, **row(2, 1234.5)},
+        ],
+    }
+
+
+def _flags(questions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    hostile, empty = questions[2], questions[0]
+    at = HOSTILE.index("override")
+    span = {"family": "invisible", "start": at, "end": at + 14, "text": "", "weight": 0.9}
+    return [
+        {
+            "question_id": hostile["question_id"], "number": 3, "model": CAREFUL, "sample": 0,
+            "score": 0.9, "suspicious": True, "spans": [span], "null": [],
+        },
+        {
+            "question_id": empty["question_id"], "number": 1, "model": HASTY, "sample": 0,
+            "score": 0.0, "suspicious": False, "spans": [],
+            "null": [{"kind": "empty", "detail": "no text"}],
+        },
+        {
+            "question_id": hostile["question_id"], "number": 3, "model": HASTY, "sample": 0,
+            "score": 0.2, "suspicious": False, "spans": [{**span, "weight": 0.2}], "null": [],
+        },
+    ]  # fmt: skip
 
 
 def _estimate(model: str, criterion: str, questions: list[dict[str, Any]]) -> dict[str, Any]:
@@ -245,6 +330,7 @@ def _answer(model: str, answer: str, *verdicts: dict[str, Any]) -> dict[str, Any
         "model": model,
         "sample": 0,
         "answer": answer,
+        "words": word_count(answer),
         "overall": sum(scores) / len(scores) if scores else None,
         "overall_note": "" if scores else "no criterion was scored",
         "checks": [
@@ -279,6 +365,9 @@ def _scored(
         "rationale": rationale or f"Why {criterion} is at {levels}.",
         "detail": "",
         "repaired": repaired,
+        "kind": "samples",
+        "allowed_mass": None,
+        "judges": [],
     }
 
 
@@ -310,80 +399,7 @@ def _missing(criterion: str, status: str, reason: str | None, detail: str = "") 
         "rationale": "",
         "detail": detail,
         "repaired": False,
+        "kind": None,
+        "allowed_mass": None,
+        "judges": [],
     }
-
-
-VOID = {"meta", "input", "br", "line", "use", "path", "link", "img", "hr", "wbr"}
-
-
-@dataclass
-class Node:
-    """An element of the parsed page."""
-
-    tag: str
-    attributes: dict[str, str | None]
-    children: list[Node | str] = field(default_factory=list)
-
-    def text(self) -> str:
-        """All text within, as a browser's textContent."""
-        return "".join(c if isinstance(c, str) else c.text() for c in self.children)
-
-    def squeezed(self) -> str:
-        """The text with every run of white space one space."""
-        return " ".join(self.text().split())
-
-    def walk(self) -> Iterator[Node]:
-        """This element and all within, in the order of the page."""
-        yield self
-        for child in self.children:
-            if isinstance(child, Node):
-                yield from child.walk()
-
-    def all(self, tag: str, name: str = "") -> list[Node]:
-        """The elements of a tag, and of a class where one is named."""
-        return [
-            n
-            for n in self.walk()
-            if n.tag == tag and (not name or name in (n.attributes.get("class") or "").split())
-        ]
-
-    def id(self, name: str) -> Node:
-        """The one element of that id."""
-        (found,) = [n for n in self.walk() if n.attributes.get("id") == name]
-        return found
-
-
-class _Builder(HTMLParser):
-    """Builds the tree; fails on a tag that closes what is not open."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.root = Node("root", {})
-        self.open = [self.root]
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert len(dict(attrs)) == len(attrs), f"{tag} has an attribute twice"
-        node = Node(tag, dict(attrs))
-        self.open[-1].children.append(node)
-        if tag not in VOID:
-            self.open.append(node)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.open[-1].children.append(Node(tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in VOID:
-            assert self.open[-1].tag == tag, f"</{tag}> closes <{self.open[-1].tag}>"
-            self.open.pop()
-
-    def handle_data(self, data: str) -> None:
-        self.open[-1].children.append(data)
-
-
-def parse(html: str) -> Node:
-    """The page as a tree."""
-    builder = _Builder()
-    builder.feed(html)
-    builder.close()
-    assert builder.open == [builder.root], "an element is not closed"
-    return builder.root

@@ -24,7 +24,6 @@ from judge.escalations import (
     Queue,
     escalations,
     review_of,
-    scored_run,
     threshold_of,
 )
 from judge.ledger import Ledger, Run, StoredVerdict
@@ -32,6 +31,7 @@ from judge.questions import question_hash
 from judge.records import Answer, Question, Reason, Status, Verdict
 from judge.redaction import Redactor, personal_data
 from judge.rubric import load_rubric, rubric_to_dict
+from judge.runs import scored_run
 from judge.weights import load_profile
 from tests.support import criterion, ledger_at, rubric
 

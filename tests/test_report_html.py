@@ -13,8 +13,12 @@ from typing import Any
 import pytest
 
 from judge.records import Reason
-from judge.report._html import REASONS, UNCALIBRATED, marked, render_html, visible
+from judge.report import _html, build_report, render_html
+from judge.report._html import REASONS
+from judge.report._marking import marked, visible
 from judge.report._plot import across, dot_rows
+from judge.report._texts import texts
+from tests.page_tree import Node, parse
 from tests.report_fixture import (
     CAREFUL,
     CRITERIA,
@@ -23,15 +27,15 @@ from tests.report_fixture import (
     INTERVALS,
     MODELS,
     PANDA,
-    Node,
-    parse,
     report,
 )
+from tests.report_ledger import Plan, build
 
 RANKING = (
     r"\b(best|better|worst|worse|winner|wins|outperform\w*|leads|leading|leader\w*|ahead|highest|"
     r"lowest|superior|inferior|first place|ranked|ranking)\b"
 )
+UNCALIBRATED = texts("en").get("notes.uncalibrated")
 OFFLINE = (
     "Offline baseline: fixed formulas, not an LLM. Use it to try the path and as the floor that a "
     "paid judge must beat. It ranks nothing."
@@ -329,25 +333,37 @@ def test_composition_does_not_count_and_nothing_is_marked_for_nothing() -> None:
 # --- Size and looks -----------------------------------------------------------------------------
 
 
-def test_forty_five_questions_and_six_models_stay_under_two_megabytes() -> None:
-    given = report()
-    given["models"] = [f"candidate-{n}" for n in range(6)]
-    text, said = "Some words of an answer. " * 60, "A reason of two lines. " * 8
-    verdicts = [
-        {**given["questions"][0]["answers"][0]["verdicts"][0], "criterion": c, "rationale": said}
-        for c in CRITERIA
-    ] * 3
-    answer = {**given["questions"][0]["answers"][0], "answer": text, "verdicts": verdicts[:8]}
-    given["questions"] = [
-        {**given["questions"][0], "answers": [{**answer, "model": m} for m in given["models"]]}
-    ] * 45
-    assert len(render_html(given).encode()) < 2_000_000
+def test_forty_five_questions_and_six_models_stay_under_three_megabytes(tmp_path: Path) -> None:
+    models = tuple(f"candidate-{n}" for n in range(6))
+    ledger, run = build(tmp_path / "l.db", Plan(models=models, words=180, said=60))
+    given = build_report(ledger, run, "equal", None)
+    ledger.close()
+    assert len(render_html(given).encode()) < 3_000_000
+
+
+def test_a_page_too_large_to_open_shows_the_last_questions_without_texts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = parse(render_html(report()))
+    monkeypatch.setattr(_html, "MOST_TEXT", 25_000)
+    root = parse(render_html(report()))
+    shown = [
+        bool(question.all("article", "answer")) for question in root.all("details", "question")
+    ]
+    assert shown == [True, True, False, False]
+    assert "2 questions further down show scores only" in root.id("questions").text()
+    assert "further down" not in whole.id("questions").text()
+    assert [d.all("summary")[0].text() for d in root.all("details", "question")] == [
+        d.all("summary")[0].text() for d in whole.all("details", "question")
+    ]
 
 
 def test_colours_of_text_have_enough_contrast() -> None:
     """WCAG AA: 4.5 to 1 for text, 3 to 1 for the marks in the plot."""
     css = page().all("style")[0].text()
     pairs = dict(re.findall(r"--(\w+): light-dark\((#\w{6}, #\w{6})\)", css))
+    shades = [name for name in pairs if re.fullmatch(r"h\d+|dm?\d", name)]
+    assert len(shades) == 11 + 11
 
     def contrast(one: str, other: str, side: int) -> float:
         lights = sorted(_luminance(pairs[name].split(", ")[side]) for name in (one, other))
@@ -357,7 +373,8 @@ def test_colours_of_text_have_enough_contrast() -> None:
         for text in ("ink", "soft", "accent"):
             for ground in ("paper", "raised", "tint"):
                 assert contrast(text, ground, side) >= 4.5, (text, ground, side)
-        assert contrast("ink", "mark", side) >= 4.5
+        for shade in ("mark", *shades):
+            assert contrast("ink", shade, side) >= 4.5, (shade, side)
         for n in range(6):
             assert contrast(f"m{n}", "paper", side) >= 3, (n, side)
 

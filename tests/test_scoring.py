@@ -21,7 +21,7 @@ from judge.records import Answer, Question, Reason
 from judge.report import build_report
 from judge.rubric import Level
 from judge.scoring import ScoreSettings, planned_units
-from judge.scoring._run import _start
+from judge.scoring._run import _Plan, _start
 from judge.verdicts import parse_reply
 from tests.chat_server import Behaviour, ChatServer, expected_level
 from tests.support import answers, criterion, ledger_at, rubric, run, stored_items
@@ -522,9 +522,9 @@ def test_two_runs_that_retry_together_do_not_retry_each_other(tmp_path: Path) ->
         run(ledger, items, rubric(), server.spec())
         spec = parse_spec(server.spec())
         settings = ScoreSettings(retry=frozenset({Reason.REFUSED}))
-        mine = _start(ledger, items, rubric(), spec, settings, Capabilities())
+        mine = _start(_Plan(ledger, items, rubric(), spec, settings, None), Capabilities())
         run(ledger, items, rubric(), server.spec(), settings)
-    known = mine.known(list(planned_units(items, rubric(), 1)))
+    known = mine.known(list(planned_units(items, rubric(), ScoreSettings())))
     assert known.jobs == []
 
 

@@ -7,6 +7,14 @@ does not exist is null (None).
 
 from judge.aggregation._estimates import estimates, grouped_estimates
 from judge.aggregation._overalls import overall_scores
+from judge.aggregation._panel import panel_scores
 from judge.aggregation._scores import answer_scores, score_records
 
-__all__ = ["answer_scores", "estimates", "grouped_estimates", "overall_scores", "score_records"]
+__all__ = [
+    "answer_scores",
+    "estimates",
+    "grouped_estimates",
+    "overall_scores",
+    "panel_scores",
+    "score_records",
+]

@@ -16,11 +16,11 @@ from judge.escalations import (
     escalations,
     review_of,
     rubric_of,
-    scored_run,
     threshold_of,
 )
 from judge.hardening import SUSPICIOUS, as_data
 from judge.ledger import Ledger, open_ledger
+from judge.runs import scored_run
 from judge.tables import write_rows
 from judge.weights import load_profile
 

@@ -22,7 +22,7 @@ from judge.errors import NoLedgerError
 from judge.examples import ExamplePool, pool_of
 from judge.execution import INTERRUPTED
 from judge.ledger import Ledger, open_ledger
-from judge.report import build_report
+from judge.report import build_report, build_summary
 from judge.resources import shipped
 from judge.scoring import (
     Item,
@@ -46,7 +46,7 @@ def score(options: ScoreOptions, *, ledger_url: str, dry_run: bool, as_json: boo
     ledger = open_ledger(ledger_url, create=given is not None)
     try:
         run, outcomes = _run(options, job, ledger, _items(options, given, ledger))
-        report = build_report(ledger, run, options.weights, options.stage)
+        report = build_summary(ledger, run, options.weights, options.stage)
     finally:
         ledger.close()
     _reporting.show_overall(report)
@@ -178,10 +178,7 @@ def _show_workload(
 ) -> None:
     """Say what would be sent."""
     with _ledger_or_none(ledger_url, needed=given is None) as ledger:
-        if given is None:
-            items = _items(options, None, ledger)
-        else:
-            items = given.items(None)
+        items = _items(options, None, ledger) if given is None else given.items(None)
         examples = _examples(options, job, ledger)
         works = [
             workload(ledger, items, job.rubric, spec, settings, examples)

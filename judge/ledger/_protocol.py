@@ -214,8 +214,8 @@ class Ledger(Protocol):
         """
         ...
 
-    def run(self, run: str | None = None) -> Run | None:
-        """A run by id (a unique prefix will do), or the newest; None if there is none.
+    def run(self, run: str | None = None, *, kinds: Sequence[str] | None = None) -> Run | None:
+        """A run by id (a unique prefix will do), or the newest, of some kinds; None without one.
 
         Raises LedgerError for a prefix of several runs.
         """

@@ -142,13 +142,15 @@ class SqlRecords(SqlTables):
                 [(ids[0][0], answer, documents[id(question)]) for answer, question in answers],
             )
 
-    def run(self, run: str | None = None) -> Run | None:
+    def run(self, run: str | None = None, *, kinds: Sequence[str] | None = None) -> Run | None:
         """A run by id (a unique prefix will do), or the newest; None if there is none."""
         prefix = run or ""
+        of_kind, bindings = self._where({"kind": kinds})
+        condition = f"{of_kind} AND" if of_kind else "WHERE"
         rows = self._all(
-            "SELECT run, kind, body, started_at FROM runs WHERE substr(run, 1, ?) = ? "
+            f"SELECT run, kind, body, started_at FROM runs {condition} substr(run, 1, ?) = ? "
             "ORDER BY CASE WHEN run = ? THEN 0 ELSE 1 END, id DESC LIMIT 2",
-            (len(prefix), prefix, prefix),
+            (*bindings, len(prefix), prefix, prefix),
         )
         if not rows:
             return None

@@ -1,6 +1,6 @@
 """The report of a run: the same content as one HTML file and as JSON."""
 
-from judge.report._data import build_report
+from judge.report._data import build_report, build_summary
 from judge.report._html import render_html
 
-__all__ = ["build_report", "render_html"]
+__all__ = ["build_report", "build_summary", "render_html"]

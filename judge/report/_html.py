@@ -9,60 +9,39 @@ exactly one script run, named by its hash, and nothing load.
 from __future__ import annotations
 
 import math
-import re
 from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cache
 from hashlib import sha256
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
-from unicodedata import normalize
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from judge.records import Reason
-from judge.report._data import UNCALIBRATED
+from judge.report import _charts as charts
+from judge.report._drill import is_gap
+from judge.report._formats import Formats
+from judge.report._marking import absent, distinct, is_long, marked, passages, quotes, visible
 from judge.report._plot import COLOURS, SHAPES, TICKS, across, dot_rows
+from judge.report._texts import LANGUAGES, texts
 
 Fields: TypeAlias = Mapping[str, Any]
 
 LOW_COVERAGE = 0.95
 """Below this share of scored answers, a table flags the estimate."""
 
-REASONS: Mapping[str, str] = {
-    Reason.REFUSED: "the judge declined to judge",
-    Reason.FILTERED: "a content filter of the endpoint stepped in",
-    Reason.TRUNCATED: "the judge's reply reached the token limit",
-    Reason.INVALID: "the reply was not a verdict in the required form",
-    Reason.OUT_OF_RANGE: "the reply named a level that the rubric does not have",
-    Reason.FABRICATED_EVIDENCE: "the reply quoted words that the answer does not contain",
-    Reason.LOW_ALLOWED_MASS: "the judge put too little probability on the rubric's levels",
-    Reason.CANNOT_ASSESS: "the judge said that it cannot tell from what it was given",
-    "open": "no reply yet; run the same command again",
-}
-"""What each reason for a missing verdict means, in the order in which tables show them."""
+REASONS = (*(reason.value for reason in Reason), "open")
+"""Why a verdict can be missing, in the order in which tables show the reasons."""
+
+MOST_TEXT = 24_000_000
+"""Characters of answers and verdicts that a page carries; beyond, questions show scores only."""
 
 _TEMPLATES = Path(__file__).resolve().parent / "templates"
-_LONG_CHARACTERS, _LONG_LINES = 900, 14
-_HIDDEN = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"  # controls, but not tab and line ends
-    "\u202a-\u202e\u2066-\u2069"  # direction embeddings, overrides and isolates
-    "\ufff9-\ufffb\ufffe\uffff\ud800-\udfff"  # annotation marks, noncharacters, lone surrogates
-    "\U000e0000-\U000e007f]"  # tags: invisible letters
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Piece:
-    """A stretch of an answer and the names of the criteria whose evidence covers it."""
-
-    text: str
-    criteria: tuple[str, ...]
+_STYLES = ("report.css", "charts.css", "narrow.css", "print.css")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,53 +58,59 @@ class MissingRow:
 
 
 def render_html(report: Mapping[str, Any]) -> str:
-    """The report as a self-contained HTML page.
+    """The report as a self-contained HTML page, in the language that the report names.
 
     ``report`` is what the JSON report holds. Models keep the order of ``report["models"]`` in every
     table and plot. A missing field raises jinja2.UndefinedError or KeyError.
     """
+    formats = Formats(texts(report["report"]["language"]))
+    overall = formats.words.get("words.overall")
     estimates = {(e["model"], e["criterion"]): e for e in report["estimates"]}
-    names = {c["criterion"]: c["name"] for c in report["criteria"]} | {"overall": "Overall"}
-    ordered = [("overall", "Overall"), *((c["criterion"], c["name"]) for c in report["criteria"])]
+    ordered = [("overall", overall), *((c["criterion"], c["name"]) for c in report["criteria"])]
 
     def estimate(model: str, criterion: str) -> Fields | None:
         return estimates.get((model, criterion))
 
     script = _source("report.js")
     missing = _missing_rows(report, estimates)
-    return (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            report=report,
-            run=report["run"],
-            models=report["models"],
-            names=names,
-            estimate=estimate,
-            plot=dot_rows(report["models"], ordered, estimate),
-            shapes=SHAPES,
-            ticks=[(across(tick), f"{tick:g}") for tick in TICKS],
-            colours=COLOURS,
-            missing=missing,
-            reasons=[r for r in REASONS if any(row.counts.get(r) for row in missing)],
-            explained=REASONS,
-            low_coverage=LOW_COVERAGE,
-            categories=_distinct(q["category"] for q in report["questions"]),
-            repeated=any(e["n_answers"] != e["n_questions"] for e in report["estimates"]),
-            rated=any(e["n_ratings"] for e in report["estimates"]),
-            standing=_standing(report),
-            style=Markup(_source("report.css")),  # noqa: S704 - a file of ours
-            script=Markup(script),  # noqa: S704 - a file of ours, pinned by the policy
-            policy=content_security_policy(script),
-        )
+    page = _environment(formats.words.language).get_template("report.html.j2")
+    return page.render(
+        report=report,
+        run=report["run"],
+        models=report["models"],
+        ordered=ordered,
+        names=dict(ordered),
+        estimate=estimate,
+        plot=dot_rows(report["models"], ordered, estimate),
+        shapes=SHAPES,
+        ticks=[(across(tick), f"{tick:g}") for tick in TICKS],
+        colours=COLOURS,
+        charts=charts,
+        pairs=_by_pair(report["differences"]),
+        answer_of=_answers(report),
+        panel_estimates=_panel_estimates(report),
+        missing=missing,
+        reasons=[r for r in REASONS if any(row.counts.get(r) for row in missing)],
+        low_coverage=LOW_COVERAGE,
+        categories=distinct(q["category"] for q in report["questions"]),
+        flagged=_flagged(report),
+        brief_from=_brief_from(report["questions"]),
+        repeated=any(e["n_answers"] != e["n_questions"] for e in report["estimates"]),
+        rated=any(e["n_ratings"] for e in report["estimates"]),
+        standing=_standing(report, formats),
+        html_lang=LANGUAGES[formats.words.language],
+        style=Markup("".join(map(_source, _STYLES))),  # noqa: S704 - files of ours
+        script=Markup(script),  # noqa: S704 - a file of ours, pinned by the policy
+        policy=content_security_policy(script),
     )
 
 
-def _standing(report: Fields) -> list[str]:
+def _standing(report: Fields, formats: Formats) -> list[str]:
     """The notes near the top; without a calibration, what the intervals lack comes first."""
     notes = list(report["notes"])
-    if report.get("calibration") is None and UNCALIBRATED not in notes:
-        notes.insert(0, UNCALIBRATED)
+    uncalibrated = formats.words.get("notes.uncalibrated")
+    if report.get("calibration") is None and uncalibrated not in notes:
+        notes.insert(0, uncalibrated)
     return notes
 
 
@@ -138,86 +123,69 @@ def content_security_policy(script: str) -> str:
     )
 
 
-def visible(value: object) -> object:
-    """A text with its hidden characters shown, e.g. NUL as "⟦U+0000⟧".
-
-    Other values, and markup made by the templates, are returned as they are.
-    """
-    if not isinstance(value, str) or isinstance(value, Markup):
-        return value
-    return _HIDDEN.sub(_sign, value)
+def _by_pair(entries: Iterable[Fields]) -> dict[tuple[str, str], list[Fields]]:
+    """The entries of every pair (of models, of judges), in the order of the report."""
+    table: dict[tuple[str, str], list[Fields]] = defaultdict(list)
+    for entry in entries:
+        table[entry["first"], entry["second"]].append(entry)
+    return dict(table)
 
 
-def _sign(match: re.Match[str]) -> str:
-    return f"⟦U+{ord(match[0]):04X}⟧"
+def _panel_estimates(report: Fields) -> dict[tuple[str, str, str], Fields]:
+    """(judge, model, criterion) → the estimate that a judge of a panel gives on its own."""
+    if report["panel"] is None:
+        return {}
+    return {
+        (member["judge"], entry["model"], entry["criterion"]): entry
+        for member in report["panel"]["judges"]
+        for entry in member["estimates"]
+    }
 
 
-def marked(answer: str, quotes: Sequence[tuple[str, str]]) -> list[Piece]:
-    """The answer in pieces, so that evidence in it can be marked.
+def _flagged(report: Fields) -> dict[tuple[str, str, int], Fields]:
+    """The flags that the page shows, by answer: suspicious ones and null answers."""
+    return {
+        (entry["question_id"], entry["model"], entry["sample"]): entry
+        for entry in report["flags"]
+        if entry["suspicious"] or entry["null"]
+    }
 
-    ``quotes`` are (criterion name, quote). A quote is marked where it first stands in the answer,
-    white space and Unicode composition not counting (the rule by which verdicts accept evidence).
-    Quotes that the answer lacks mark nothing; quotes may overlap.
-    """
-    text = normalize("NFC", answer)
-    spans = []
-    folded, places = _folded(text) if quotes else ("", [])
-    for name, quote in quotes:
-        wanted = _plain(quote)
-        at = folded.find(wanted)
-        if wanted and at >= 0:
-            spans.append((places[at], places[at + len(wanted) - 1] + 1, name))
-    cuts = sorted({0, len(text), *(edge for span in spans for edge in span[:2])})
-    return [
-        Piece(
-            text=text[start:end],
-            criteria=tuple(_distinct(n for low, high, n in spans if low <= start and end <= high)),
+
+def _answers(report: Fields) -> dict[tuple[str, str, int], str]:
+    """The text of every answer."""
+    return {
+        (question["question_id"], answer["model"], answer["sample"]): answer["answer"]
+        for question in report["questions"]
+        for answer in question["answers"]
+    }
+
+
+def _brief_from(questions: Sequence[Fields]) -> int:
+    """The number of the first question of which the page shows no texts; past the last if none."""
+    total = 0
+    for number, question in enumerate(questions, 1):
+        total += sum(
+            len(answer["answer"])
+            + sum(
+                len(said["rationale"]) + len(said["detail"]) + sum(map(len, said["evidence"]))
+                for verdict in answer["verdicts"]
+                for said in (verdict, *verdict["judges"])
+            )
+            for answer in question["answers"]
         )
-        for start, end in pairwise(cuts)
-    ]
-
-
-def _plain(text: str) -> str:
-    """The text composed (NFC), every run of white space one space."""
-    return " ".join(normalize("NFC", text).split())
-
-
-def _folded(text: str) -> tuple[str, list[int]]:
-    """The text with every run of white space one space, and where each character stood."""
-    parts: list[str] = []
-    places: list[int] = []
-    for match in re.finditer(r"\S+|\s+", text):
-        if match[0].isspace():
-            parts.append(" ")
-            places.append(match.start())
-        else:
-            parts.append(match[0])
-            places.extend(range(match.start(), match.end()))
-    return "".join(parts), places
-
-
-def _quotes(answer: Fields, names: Mapping[str, str]) -> list[tuple[str, str]]:
-    """(criterion name, quote) of all evidence that the verdicts on an answer give."""
-    return [
-        (names.get(verdict["criterion"], verdict["criterion"]), quote)
-        for verdict in answer["verdicts"]
-        for quote in verdict["evidence"]
-    ]
-
-
-def _absent(quote: str, answer: str) -> bool:
-    """Whether the answer lacks a quote (possible only in imported verdicts)."""
-    return _plain(quote) not in _plain(answer)
+        if total > MOST_TEXT:
+            return number
+    return len(questions) + 1
 
 
 def _missing(verdicts: Iterable[Fields]) -> list[Fields]:
     """The verdicts that were wanted and carry no score."""
-    return [v for v in verdicts if v["status"] not in ("scored", "not_applicable")]
+    return [verdict for verdict in verdicts if is_gap(verdict)]
 
 
-def _counts(estimate: Fields) -> dict[str, int]:
-    """Reason → number of missing verdicts of an estimate, "open" included, none left at 0."""
-    counts = {**estimate["unscored"], "open": estimate["open"]}
+def _counts(entry: Fields) -> dict[str, int]:
+    """Reason → number of missing verdicts, "open" included, none left at 0."""
+    counts = {**entry["unscored"], "open": entry["open"]}
     return {reason: n for reason, n in counts.items() if n}
 
 
@@ -244,12 +212,7 @@ def _missing_rows(
     )
 
 
-def _distinct(values: Iterable[Any]) -> list[Any]:
-    """The values without repetition and without None, in the order of their first appearance."""
-    return list(dict.fromkeys(value for value in values if value is not None))
-
-
-def _grouped(groups: Sequence[Fields], by: str) -> dict[str, dict[str, Fields]]:
+def _by_group(groups: Sequence[Fields], by: str) -> dict[str, dict[str, Fields]]:
     """Group → model → estimate, for the groups of one kind."""
     table: dict[str, dict[str, Fields]] = {}
     for entry in groups:
@@ -258,67 +221,14 @@ def _grouped(groups: Sequence[Fields], by: str) -> dict[str, dict[str, Fields]]:
     return table
 
 
-def _score(value: float | None, digits: int = 3) -> str:
-    return "unscored" if value is None else f"{value:.{digits}f}"
-
-
-def _bounds(estimate: Fields) -> str:
-    """The interval, e.g. "[0.761, 0.853]"; "no interval" where there is none."""
-    if estimate["low"] is None or estimate["high"] is None:
-        return "no interval"
-    return f"[{estimate['low']:.3f}, {estimate['high']:.3f}]"
-
-
-def _interval(estimate: Fields | None) -> str:
-    """Value and interval in words for a screen reader or a tooltip."""
-    if estimate is None or estimate["value"] is None:
-        return "unscored"
-    return f"{_score(estimate['value'])} {_bounds(estimate)}"
-
-
-def _percent(share: float) -> str:
-    """A share in per cent, rounded down: 100 % is printed only where nothing is missing."""
-    tenths = math.floor(1000 * share + 1e-9)
-    return f"{tenths // 10}.{tenths % 10}\u202f%" if tenths % 10 else f"{tenths // 10}\u202f%"
-
-
-def _confidence(estimates: Sequence[Fields]) -> list[str]:
-    """What the intervals are, one line for each kind that occurs."""
-    about = {
-        "population": "about questions like these",
-        "fixed_set": "about exactly these questions",
-    }
-    return _distinct(
-        f"{_percent(e['confidence'])} intervals, method {e['method']}, estimand {e['estimand']}"
-        + (f" ({about[e['estimand']]})" if e["estimand"] in about else "")
-        for e in estimates
-    )
-
-
-def _when(stamp: str) -> str:
-    """An ISO date-time for people, e.g. "21 November 2026, 00:30 UTC"; other text as it is."""
-    try:
-        moment = datetime.fromisoformat(stamp)
-    except ValueError:
-        return stamp
-    if moment.tzinfo is None:
-        return f"{moment.day} {moment:%B %Y, %H:%M}"
-    moment = moment.astimezone(UTC)
-    return f"{moment.day} {moment:%B %Y, %H:%M} UTC"
-
-
-def _is_long(text: str) -> bool:
-    """Whether a text is clamped until the reader asks for all of it."""
-    return len(text) > _LONG_CHARACTERS or text.count("\n") > _LONG_LINES
-
-
 @cache
 def _source(name: str) -> str:
     return (_TEMPLATES / name).read_text("utf-8")
 
 
 @cache
-def _environment() -> Environment:
+def _environment(language: str) -> Environment:
+    formats = Formats(texts(language))
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -327,21 +237,32 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["t"] = formats.text
     environment.filters |= {
-        "absent_from": _absent,
-        "bounds": _bounds,
-        "confidence": _confidence,
+        "absent_from": absent,
+        "by_pair": _by_pair,
+        "bounds": formats.bounds,
+        "confidence": formats.confidence,
         "counts": _counts,
-        "grouped": _grouped,
-        "interval": _interval,
-        "is_long": _is_long,
+        "called": lambda ids, names: [names.get(name, name) for name in ids],
+        "duration": formats.duration,
+        "exp": math.exp,
+        "grouped": _by_group,
+        "interval": formats.interval,
+        "is_long": is_long,
+        "listed": formats.listed,
         "marked": marked,
         "missing": _missing,
-        "percent": _percent,
-        "quotes": _quotes,
-        "score": _score,
+        "money": formats.money,
+        "passages": passages,
+        "percent": formats.percent,
+        "quotes": quotes,
+        "reason": formats.reason,
+        "reasons": formats.reasons,
+        "score": formats.score,
+        "signed": formats.signed,
+        "status": formats.status,
         "thousands": lambda number: f"{number:,}",
-        "when": _when,
-        "words": lambda name: name.replace("_", " "),
+        "when": formats.when,
     }
     return environment
