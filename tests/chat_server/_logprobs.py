@@ -17,6 +17,8 @@ _TOKEN = re.compile(r" ?[^\W\d_]+| ?\d+|[^\w\s]+|\s+|_+", re.DOTALL)
 _MERGED = re.compile(r'(?:level|met|better)": ?"?\w+|' + _TOKEN.pattern, re.DOTALL)
 _VALUE = re.compile(r'"(?:level": ?(\d+)|met": ?(true|false)|better": ?"(first|second|tie))')
 _JUNK = {"null": 0.5, "N": 0.3, "5}": 0.2}
+"""What has the rest of the mass, by share. A reader that takes the token "5}" for a 5 and what
+follows it finds that share on the levels too."""
 _LEAST = 1e-9
 _MOST_SPLIT = 8
 
@@ -29,7 +31,7 @@ def spaced(wanted: Wanted, verdict: dict[str, Any]) -> str:
 
 
 def expected_mass(body: _judge.Body, behaviour: Behaviour) -> float:
-    """The probability of the allowed values where a level stands."""
+    """The probability of the tokens that are allowed values, where a level stands."""
     mass = behaviour.level_mass
     if behaviour.logprobs != "grammar":
         return mass

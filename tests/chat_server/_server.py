@@ -32,6 +32,10 @@ from tests.chat_server._shape import Wanted, canonical_key, draw
 from tests.chat_server._wire import abort, error_reply, json_response, serve, write
 
 
+def _cache_form(b: Behaviour) -> tuple[int | None, int | None, int]:
+    return b.prefix_cache_block, b.prefix_cache_capacity, b.prefix_cache_least
+
+
 def _pick(table: dict[str, float], drawn: float) -> str | None:
     """The kind of ``table`` on which the draw falls, if it falls on one."""
     for kind, probability in table.items():
@@ -78,14 +82,12 @@ class Server:
         rate = behaviour.rate_limit_rps or 0
         self.burst = behaviour.rate_limit_burst or max(1.0, rate)
         self.tokens, self.filled = self.burst, time.monotonic()
-        if before.prefix_cache_block != behaviour.prefix_cache_block:
+        if _cache_form(before) != _cache_form(behaviour):
             self.prefixes = self._new_cache()
 
     def _new_cache(self) -> PrefixCache | None:
-        b = self.behaviour
-        if b.prefix_cache_block is None:
-            return None
-        return PrefixCache(b.prefix_cache_block, b.prefix_cache_capacity, b.prefix_cache_least)
+        block, capacity, least = _cache_form(self.behaviour)
+        return None if block is None else PrefixCache(block, capacity, least)
 
     def stats(self) -> dict[str, Any]:
         """The counts, as `ChatServer.stats` describes them."""

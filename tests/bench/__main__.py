@@ -1,0 +1,53 @@
+"""``python -m tests.bench``: run benchmarks and print their tables."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import time
+
+import openai
+
+from tests import bench
+from tests.bench._cpu import cpu
+from tests.bench._memory import memory
+from tests.bench._throughput import throughput
+from tests.bench._tokens import tokens
+
+PARTS = ("throughput", "cpu", "memory", "tokens")
+
+
+def main() -> None:
+    """Run the parts that are named, or all, and print their tables."""
+    parser = argparse.ArgumentParser(description=bench.__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--calls", type=int, default=2500, help="of throughput and cpu")
+    parser.add_argument("--concurrency", type=int, default=64, help="of throughput and cpu")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--live-units", type=int, default=30_000, help="the larger live memory run")
+    parser.add_argument("--judge", metavar="SPEC", help="tokens: a real server instead of ours")
+    parser.add_argument("--answers", type=int, help="tokens: only the first so many answers")
+    options = parser.parse_args()
+    if unknown := set(options.parts) - set(PARTS):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; there is {', '.join(PARTS)}")
+    parts = options.parts or PARTS
+    print(f"Python {platform.python_version()}, openai {openai.__version__}, "
+          f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, "
+          f"{time.strftime('%Y-%m-%d')}")  # fmt: skip
+    for part in parts:
+        started = time.perf_counter()
+        if part == "throughput":
+            for latency_s in (0.25, 0.1):
+                throughput(options.calls, latency_s, options.concurrency, options.repeats)
+        elif part == "cpu":
+            cpu(options.calls, 0.1, options.concurrency, options.repeats)
+        elif part == "memory":
+            memory((10_000, 100_000), (10_000, options.live_units))
+        else:
+            tokens(options.judge, options.answers)
+        print(f"[{part}: {time.perf_counter() - started:.0f} s]", flush=True)
+
+
+if __name__ == "__main__":
+    main()
