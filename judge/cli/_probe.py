@@ -349,10 +349,12 @@ def show(report: Mapping[str, Any]) -> None:
 
 
 def _decisive(entry: Mapping[str, Any]) -> str:
-    failed = [row for row in entry.get("criteria", ()) if row["outcome"] == "fail"]
+    rows = [(row["criterion"], row) for row in entry.get("criteria", ())]
+    rows += [(f"slot {row['slot']}", row) for row in entry.get("slots", ())]
+    failed = [(name, row) for name, row in rows if row["surely"]]
     if failed:
         return "; ".join(
-            f"{row['criterion']} {signed(row['value'], 2)} {bounds(row, 2)}" for row in failed
+            f"{name} {signed(row['value'], 2)} {bounds(row, 2)}" for name, row in failed
         )
     if (rate := entry.get("rate")) is not None:
         return (

@@ -30,7 +30,7 @@ class ScoreOptions:
     questions: str = "monetization"
     mode: Mode = Mode.PER_CRITERION
     scoring: Scoring = Scoring.SAMPLES
-    order: PromptOrder = PromptOrder.ANSWER_FIRST
+    order: PromptOrder | None = None
     output: OutputMode | None = None
     shots: int = 0
     checklists: bool = False
@@ -114,11 +114,17 @@ def _settings(options: ScoreOptions, spec: ModelSpec) -> ScoreSettings:
         ),
         mode=options.mode,
         scoring=options.scoring,
-        order=options.order,
+        order=options.order or _cheaper_order(options.mode),
         checklists=options.checklists,
         output=options.output,
         retry=frozenset(_reason(name) for name in options.retry_unscored),
     )
+
+
+def _cheaper_order(mode: Mode) -> PromptOrder:
+    """The order in which calls share more: one answer's criteria, or one set of criteria."""
+    single = mode is Mode.PER_CRITERION
+    return PromptOrder.ANSWER_FIRST if single else PromptOrder.CRITERION_FIRST
 
 
 def _require_known_baselines(rubric: Rubric, name: str) -> None:

@@ -82,9 +82,12 @@ def score(
         ),
     ] = Scoring.SAMPLES,
     order: Annotated[
-        PromptOrder,
-        typer.Option(help="What stands first in the prompt, for servers with prefix caching."),
-    ] = PromptOrder.ANSWER_FIRST,
+        PromptOrder | None,
+        typer.Option(
+            help="What stands first in the prompt, for servers with prefix caching. Default: the "
+            "answer per criterion, the criteria in the other modes."
+        ),
+    ] = None,
     shots: Annotated[
         int,
         typer.Option(
