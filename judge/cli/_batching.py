@@ -6,7 +6,7 @@ import asyncio
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -78,8 +78,9 @@ def prefill_for_score(
     the calls is sent live first. The run that follows finds the calls in the ledger;
     `for_the_rest` gives it its endpoint.
 
-    Ends the process with 130 on an interrupt. Raises Incomplete (exit code 12) while batches are
-    pending, UsageError for a judge without a server, and what `judge.batching.prefill` raises.
+    Ends the process with 130 on an interrupt. Raises UsageError for a judge without a server, and
+    what `judge.batching.prefill` raises. Batches can be pending when it returns; see
+    `require_collected`.
     """
     account = BatchAccount()
 
@@ -97,7 +98,9 @@ def prefill_for_score(
             )
             return tried[-1]
 
-        run, _ = await collect(ledger, [item], rubric, spec, settings, open_one, purpose="judge")
+        run, _ = await collect(
+            ledger, [item], rubric, spec, settings, open_one, purpose="judge", examples=examples
+        )
         _armed()  # the session took its signal handlers away with it
         account.went_ahead(run.progress)
         if not any(endpoint.traffic.succeeded for endpoint in tried):
@@ -126,7 +129,7 @@ def prefill_with_display(
     cap: tuple[float, str] | None = None,
     account: BatchAccount | None = None,
 ) -> BatchAccount:
-    """`judge.batching.prefill` for any command, with a bar, a summary and the exit codes."""
+    """`judge.batching.prefill` for any command, with a display; an interrupt ends with 130."""
     if spec.base_url is None:
         raise UsageError(
             f"--batch: {spec.identity} is no server with batches. Leave --batch out, or name a "
@@ -161,11 +164,27 @@ def prefill_with_display(
             "twice; finished work is kept. Run the same command again to collect."
         )
         sys.exit(ExitCode.INTERRUPTED)
-    if account.pending:
-        raise Incomplete(_pending_text(account, spec))
     if account.stopped:
         say(f"Batches stopped: {account.stopped}.")
     return account
+
+
+def require_collected(accounts: Mapping[str, BatchAccount]) -> None:
+    """Raise Incomplete (exit code 12) while batches of any model are pending.
+
+    ``accounts`` are by the model's identity: with several, each was submitted before this is asked.
+    """
+    pending = [
+        f"{account.pending:,} calls are in batches at {name} ({', '.join(account.batches)}; "
+        f"{account.phase})"
+        for name, account in accounts.items()
+        if account.pending
+    ]
+    if pending:
+        raise Incomplete(
+            f"incomplete: {'; '.join(pending)}. A batch takes up to 24 hours. Run the same command "
+            "again to collect (with --no-wait: one look; without: wait)."
+        )
 
 
 def for_the_rest(open_endpoint: OpenEndpoint, options: BatchOptions) -> OpenEndpoint:
@@ -318,11 +337,3 @@ def summary(account: BatchAccount) -> str:
         )
         text += f", ${account.cost:,.4f}." if account.cost and not account.unpriced else "."
     return text
-
-
-def _pending_text(account: BatchAccount, spec: ModelSpec) -> str:
-    return (
-        f"incomplete: {account.pending:,} calls are in batches at {spec.identity} "
-        f"({', '.join(account.batches)}; {account.phase}). A batch takes up to 24 hours. Run the "
-        "same command again to collect them (with --no-wait: one look; without: wait)."
-    )

@@ -97,6 +97,6 @@ def traffic_summary(run: Account) -> str:
             f"{progress.completion_tokens:,} reply tokens"
         )
         text += f", ${progress.cost:,.4f}." if progress.cost and not progress.unpriced else "."
-    for refused in run.given_up:
+    for refused in dict.fromkeys(run.given_up):
         text += f"\nThe server does not take {refused}. It is no longer asked for that."
     return text

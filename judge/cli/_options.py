@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -96,5 +97,40 @@ MaxUnscored = Annotated[
 ]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Say what would be sent and its worst cost.")
+]
+Batch = Annotated[
+    bool,
+    typer.Option(
+        "--batch", help="Have the calls done by the provider's batch API: cheaper, within a day."
+    ),
+]
+NoWait = Annotated[
+    bool,
+    typer.Option(
+        "--no-wait", help="With --batch: submit or collect, and end; 12 while some are pending."
+    ),
+]
+BatchDiscount = Annotated[
+    float,
+    typer.Option(
+        "--batch-discount",
+        min=0,
+        max=1,
+        metavar="SHARE",
+        help="What a batch costs as a share of --price, e.g. 0.5.",
+    ),
+]
+
+
+class BatchRest(StrEnum):
+    """What becomes of calls that batches did not bring."""
+
+    OPEN = "open"
+    LIVE = "live"
+
+
+BatchRestOption = Annotated[
+    BatchRest,
+    typer.Option("--batch-rest", help="Calls that batches did not bring: left open, or sent live."),
 ]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of report.html and .json.")]

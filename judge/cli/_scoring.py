@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +12,18 @@ from pathlib import Path
 from judge.cli import _reporting
 from judge.cli._answers import GivenAnswers, items_of_ledger, read_given
 from judge.cli._auto import auto_judge
+from judge.cli._batching import (
+    for_the_rest,
+    pending_note,
+    prefill_for_score,
+    require_collected,
+)
 from judge.cli._console import print_json, say
 from judge.cli._display import RunDisplay
 from judge.cli._outcome import end, run_object, summary, troubles
 from judge.cli._scoring_job import ScoreJob, ScoreOptions, score_job
 from judge.cli._serving import served
-from judge.endpoint import ModelSpec
+from judge.endpoint import ChatEndpoint, ModelSpec
 from judge.errors import NoLedgerError
 from judge.examples import ExamplePool, pool_of
 from judge.execution import INTERRUPTED
@@ -107,6 +113,7 @@ def _run(
     An interrupt ends a panel with the judge that was at work; its run is then the one reported on.
     """
     examples = _examples(options, job, ledger)
+    _batches(job, ledger, items, examples)
     outcomes: list[ScoreRun] = []
     for number, (spec, settings) in enumerate(job.judges):
         outcome = _run_judge(job, number, spec, settings, ledger, items, examples)
@@ -118,6 +125,40 @@ def _run(
     return record_panel(ledger, job.name, [outcome.run for outcome in outcomes]), outcomes
 
 
+def _batches(
+    job: ScoreJob, ledger: Ledger, items: Sequence[Item], examples: ExamplePool | None
+) -> None:
+    """Have the calls of every judge done in batches; all are submitted before one is waited for.
+
+    Without --batch, say which calls are in batches and will be waited for.
+    """
+    if job.batching is None:
+        for spec, _ in job.judges:
+            if note := pending_note(ledger, spec):
+                say(note)
+        return
+    several = job.batching.wait and len(job.judges) > 1
+    accounts = {}
+    for wait in (False, True) if several else (job.batching.wait,):
+        for number, (spec, settings) in enumerate(job.judges):
+            if spec.offline and len(job.judges) > 1:
+                continue
+            account = accounts[spec.identity] = prefill_for_score(
+                ledger,
+                spec,
+                items,
+                job.rubric,
+                settings,
+                examples,
+                open_endpoint=job.sending.opener(spec, number),
+                options=replace(job.batching, wait=wait),
+                prices=job.sending.prices_of(number),
+                cap=job.sending.cap,
+            )
+            job.sending.book(account)
+    require_collected(accounts)
+
+
 def _run_judge(
     job: ScoreJob,
     number: int,
@@ -127,6 +168,10 @@ def _run_judge(
     items: Sequence[Item],
     examples: ExamplePool | None,
 ) -> ScoreRun:
+    def open_rest(at: ModelSpec) -> Callable[[], ChatEndpoint]:
+        usual = job.sending.opener(at, number)
+        return usual if job.batching is None else for_the_rest(usual, job.batching)
+
     missing = missing_calls(ledger, items, job.rubric, spec, settings, examples)
     with served(spec, needed=spec.local is not None and next(missing, None) is not None) as at:
         title = f"judging with {spec.identity}"
@@ -138,7 +183,7 @@ def _run_judge(
                     job.rubric,
                     at,
                     settings,
-                    job.sending.opener(at, number),
+                    open_rest(at),
                     display.update,
                     examples,
                 )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from judge.cli._auto import auto_judge
+from judge.cli._batching import BatchOptions
 from judge.cli._sending import Sending, SendingOptions, temperature_of
 from judge.endpoint import Decoding, ModelSpec, OutputMode, parse_spec
 from judge.errors import UsageError
@@ -41,6 +42,8 @@ class ScoreOptions:
     temperature: str | None = None
     max_tokens: int = 2048
     sending: SendingOptions = field(default_factory=SendingOptions)
+    batching: BatchOptions | None = None
+    """How to use batches; None: send the calls one by one."""
     retry_unscored: list[str] = field(default_factory=list)
     max_unscored: float = 0.05
 
@@ -52,6 +55,7 @@ class ScoreJob:
     judges: Sequence[tuple[ModelSpec, ScoreSettings]]
     rubric: Rubric
     sending: Sending
+    batching: BatchOptions | None = None
 
     @property
     def name(self) -> str:
@@ -84,6 +88,7 @@ def score_job(options: ScoreOptions) -> ScoreJob:
         judges=[(spec, _settings(options, spec)) for spec in specs],
         rubric=rubric,
         sending=Sending(options.sending, models=len(specs)),
+        batching=options.batching,
     )
     next(iter(planned_units([], rubric, job.judges[0][1])), None)  # a mode that does not fit
     return job

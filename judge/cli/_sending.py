@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from judge.batching import BatchAccount
 from judge.endpoint import Budget, ChatEndpoint, ModelSpec, Prices, RateLimits, RetryPolicy
 from judge.errors import UsageError
 
@@ -56,6 +57,18 @@ class Sending:
     def prices_of(self, number: int) -> Prices | None:
         """The prices of a model, by its place in the list; None if none were given."""
         return self._prices[number] if self._prices else None
+
+    @property
+    def cap(self) -> tuple[float, str] | None:
+        """What is left of the budget, and its unit; None without a budget."""
+        if self._budget is None:
+            return None
+        return max(self._budget.cap - self._budget.spent, 0.0), self._unit
+
+    def book(self, account: BatchAccount) -> None:
+        """Take what batches took off the budget."""
+        if self._budget is not None:
+            self._budget.spent += account.spent(self._unit)
 
     def opener(self, spec: ModelSpec, number: int = 0) -> Callable[[], ChatEndpoint]:
         """What opens the endpoint of a model; all that is opened shares one budget."""

@@ -100,9 +100,13 @@ class ChatEndpoint:
         self._budget_unit = budget_unit
 
     async def __aenter__(self) -> ChatEndpoint:
-        """Open the connection pool."""
+        """Open the connection pool. Raises ValueError for a model that is not served anywhere."""
         import httpx2
         import openai
+
+        if self.spec.base_url is None:
+            # The SDK would fall back to its own default address: prompts would go elsewhere.
+            raise ValueError(f"{self.spec.identity} has no address")
 
         connections = self.limit.maximum
         limits = httpx2.Limits(
@@ -115,7 +119,10 @@ class ChatEndpoint:
             base_url=self.spec.base_url,
             max_retries=0,
             timeout=self.timeout_s,
-            http_client=openai.DefaultAioHttpClient(limits=limits, timeout=self.timeout_s),
+            # A proxy of the environment is not asked for a server that we started beside us.
+            http_client=openai.DefaultAioHttpClient(
+                limits=limits, timeout=self.timeout_s, trust_env=self.spec.local is None
+            ),
         )
         if self.spec.base_url != OPENAI_URL:
             # The SDK reads both from the environment; they are nobody else's business.

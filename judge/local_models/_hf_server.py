@@ -120,7 +120,7 @@ def read_request(body: Any, model: str) -> _Request:
         )  # fmt: skip
     form = body.get("response_format")
     if form is not None and form != {"type": "text"}:
-        raise BadRequest("This server writes plain text only.", param="response_format")
+        raise BadRequest("This server writes plain text only", param="response_format")
     if body.get("n") not in (None, 1):
         raise BadRequest("This server gives one reply per request.", param="n")
     if body.get("stream"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,7 +19,10 @@ GRACE_S = 10.0
 """Seconds between SIGTERM and SIGKILL."""
 _LOOK_S = 1.0
 _GUARD = Path(__file__).with_name("_guard.py")
-_TAIL_BYTES, _TAIL_LINES = 16_384, 15
+_MOST_LOG = 1 << 20
+_TAIL_LINES, _ERRORS, _WIDTH = 10, 5, 400
+_ERROR = re.compile(r"(?<![\w`.])(\w+\.)*[A-Z]\w*(Error|Exception): \S.*")
+"""How Python ends a trace, behind whatever a logger writes before it."""
 
 
 class ServerProcess:
@@ -52,6 +56,7 @@ class ServerProcess:
                     start_new_session=True,
                 )
         except OSError as error:
+            shutil.rmtree(self._folder, ignore_errors=True)
             raise EndpointError(f"{name}: cannot be started ({error}).") from error
 
     def failure(self, wait_s: float = 0.0) -> str | None:
@@ -62,17 +67,25 @@ class ServerProcess:
             return None
         if self._stopping.is_set():
             return None
-        return f"{self.name} ended by itself ({_ending(status)}). {self.account()}"
+        return f"{self.name} ended by itself ({_ending(status)}).\n{self.account()}"
 
     def account(self) -> str:
-        """The end of the log, and where the rest of it is."""
-        lines = self._last_lines()
-        said = "\n".join(f"  {line}" for line in lines) if lines else "  (it is empty)"
-        return f"The end of its log ({self.log}):\n{said}"
+        """The errors that the log names, its end, and where it is.
+
+        A server of several processes ends with a long trace that points to "the cause above".
+        """
+        lines = self._lines()
+        named = [found.group() for line in lines if (found := _ERROR.search(line))]
+        errors = list(dict.fromkeys(named))[:_ERRORS]
+        parts = []
+        if errors:
+            parts += ["Errors in its log:", *(f"  {error[:_WIDTH]}" for error in errors)]
+        end = [f"  {line[:_WIDTH]}" for line in lines[-_TAIL_LINES:]] or ["  (it is empty)"]
+        return "\n".join([*parts, f"The end of its log ({self.log}):", *end])
 
     def last_line(self) -> str:
         """The last line of the log, shortened; empty while there is none."""
-        lines = self._last_lines()
+        lines = self._lines()
         return lines[-1][:100] if lines else ""
 
     def stop(self) -> None:
@@ -101,11 +114,12 @@ class ServerProcess:
 
         Thread(target=look, name=f"watch {self.name}", daemon=True).start()
 
-    def _last_lines(self) -> list[str]:
+    def _lines(self) -> list[str]:
+        """The lines of the log's last mebibyte, without empty ones."""
         with self.log.open("rb") as log:
-            log.seek(max(0, self.log.stat().st_size - _TAIL_BYTES))
+            log.seek(max(0, self.log.stat().st_size - _MOST_LOG))
             text = log.read().decode(errors="replace")
-        return [line.rstrip() for line in text.splitlines() if line.strip()][-_TAIL_LINES:]
+        return [line.rstrip() for line in text.splitlines() if line.strip()]
 
 
 def _ending(status: int) -> str:

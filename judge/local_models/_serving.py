@@ -112,21 +112,22 @@ def _wait_until_ready(server: ServerProcess, served: ModelSpec, say: Say) -> Non
             server.keep_log = True
             raise EndpointError(
                 f"{server.name} did not answer within {served.local.ready_timeout:.0f} s; give it "
-                f"longer with ?ready_timeout=SECONDS, or see what it waits for. {server.account()}"
+                f"longer with ?ready_timeout=SECONDS, or see what it waits for.\n{server.account()}"
             )
         if waited - said >= _PROGRESS_S:
             said = waited
-            say(f"Starting {server.name}: {waited:.0f} s; it says: {server.last_line() or '-'}")
+            said_last = server.last_line() or "nothing yet"
+            say(f"Starting {server.name}: {waited:.0f} s; its log ends: {said_last}")
         time.sleep(_LOOK_S)
     say(f"{server.name} answers after {time.monotonic() - started:.0f} s.")
 
 
 _REMEDIES = {
     "vllm": (
-        "Out of GPU memory: fewer tokens (?max_model_len=N), more GPUs (?tp=N) or another share "
-        "(?gpu_memory_utilization=0.8). Flags for this machine go into PLUMBLINE_VLLM_ARGS."
+        "If it lacked GPU memory: fewer tokens (?max_model_len=N), more GPUs (?tp=N), or another "
+        "share (?gpu_memory_utilization=0.8). Flags for this machine go into PLUMBLINE_VLLM_ARGS."
     ),
-    "hf": "Out of memory: ?dtype=bfloat16, a smaller model, or vllm: on a GPU.",
+    "hf": "If it lacked memory: ?dtype=bfloat16, a smaller model, or vllm: on a GPU.",
 }
 
 

@@ -67,6 +67,7 @@ async def collect(
     open_endpoint: Callable[[], ChatEndpoint],
     on_tick: OnTick | None = None,
     purpose: str = "probe",
+    examples: ExamplePool | None = None,
 ) -> tuple[ScoreRun, list[Verdict]]:
     """As `score`, but no run is recorded and no verdict stored: they are returned.
 
@@ -74,7 +75,7 @@ async def collect(
     later run reads the same verdicts from them. Items need not be in the ledger.
     """
     collected: list[Verdict] = []
-    plan = _Plan(ledger, items, rubric, spec, settings, None, purpose, collected)
+    plan = _Plan(ledger, items, rubric, spec, settings, examples, purpose, collected)
     return await _execute(plan, open_endpoint, on_tick), collected
 
 

@@ -75,18 +75,26 @@ class ScoringTask:
         return Known(jobs, settled)
 
     def missing_calls(self, units: list[Unit]) -> list[CallRequest]:
-        """The calls that the units need and the ledger lacks; nothing is stored."""
+        """The calls that the units need and the ledger lacks, repairs included.
+
+        Nothing is stored.
+        """
         asked = [unit for unit in units if without_call(unit, self._spec.offline) is None]
         wanted = self._requests(asked)
-        keys = [request.key for _, request in wanted]
-        held = self.ledger.calls(keys)
-        stored = self._stored_verdicts(keys)
-        missing = []
+        stored = self._stored_verdicts([request.key for _, request in wanted])
+        pending: list[tuple[Unit, CallRequest, int | None]] = []
         for unit, request in wanted:
             earlier = self._matching(unit, stored.get(request.key, ()))
-            again = earlier is not None and self._reopened(earlier)
-            if again or request.key not in held:
-                missing.append(request)
+            if earlier is None or self._reopened(earlier):
+                pending.append((unit, request, None if earlier is None else earlier.generation))
+        missing = []
+        for job in self._jobs(pending, []):
+            if job.call is None:
+                missing.append(job.request)
+            else:
+                ask = self._asking.ask(job.waiting[0])
+                problem = problem_of(self._asking.read(ask, job.call))
+                missing.append(self._repair_request(ask, job.request, job.call, problem))
         return missing
 
     def _jobs(
@@ -107,8 +115,6 @@ class ScoringTask:
             verdict = self._stored(self._verdict(unit, parsed), request.key, call.generation)
             if follow_up:
                 jobs.append(Job(_renewed(request, call.generation), [unit], call))
-            elif self._reopened(verdict):
-                jobs.append(Job(_renewed(request, call.generation + 1), [unit]))
             else:
                 reread.append(verdict)
         return jobs

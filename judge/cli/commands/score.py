@@ -10,6 +10,10 @@ import typer
 
 from judge.cli._options import (
     DEFAULT_LEDGER,
+    Batch,
+    BatchDiscount,
+    BatchRest,
+    BatchRestOption,
     Budget,
     Concurrency,
     DryRun,
@@ -18,6 +22,7 @@ from judge.cli._options import (
     MaxAttempts,
     MaxTokens,
     MaxUnscored,
+    NoWait,
     Occasion,
     Price,
     Questions,
@@ -120,6 +125,10 @@ def score(
     tpm: Tpm = None,
     budget: Budget = None,
     price: Price = None,
+    batch: Batch = False,
+    no_wait: NoWait = False,
+    batch_rest: BatchRestOption = BatchRest.OPEN,
+    batch_discount: BatchDiscount = 1.0,
     retry_unscored: Annotated[
         list[str] | None,
         typer.Option(metavar="REASON", help="Ask again where this was the reason. Repeatable."),
@@ -139,6 +148,7 @@ def score(
     numbers: they are unscored, with a reason, or open.
     """
     from judge.cli import _scoring
+    from judge.cli._batching import BatchOptions
     from judge.cli._scoring_job import ScoreOptions
     from judge.cli._sending import SendingOptions
     from judge.endpoint import OutputMode
@@ -172,6 +182,9 @@ def score(
                 budget=budget,
                 price=price,
             ),
+            batching=BatchOptions(wait=not no_wait, rest=batch_rest.value, discount=batch_discount)
+            if batch
+            else None,
             retry_unscored=retry_unscored or [],
             max_unscored=max_unscored,
         ),
