@@ -200,6 +200,7 @@ def _verdict_row(identity: Row, samples: list[Row]) -> Row:
         "scores": [row["level"] for row in scored] or None,
         "scale_min": shown["scale_min"],
         "scale_max": shown["scale_max"],
+        "kind": shown["kind"],
         "unit_scores": [row["score"] for row in scored] or None,
         "unscored": unscored or None,
         "evidence": json.loads(shown["evidence"]),

@@ -14,7 +14,7 @@ from judge.documents import (
 )
 from judge.errors import InputError
 from judge.questions import QuestionSet
-from judge.records import Answer, Question, Rating, Reason, Status, Verdict
+from judge.records import Answer, Question, Rating, Reason, ScoreKind, Status, Verdict
 from judge.tables._reading import Row, Source, place_of, rows_of
 
 UNSPECIFIED_RULER = "unspecified/"
@@ -164,6 +164,7 @@ def read_verdicts(source: Source) -> list[Verdict]:
             status=Status.NOT_APPLICABLE,
             evidence=tuple(row.get("evidence") or ()),
             rationale=row.get("rationale") or "",
+            kind=ScoreKind(row.get("kind") or ScoreKind.SAMPLES),
         )
         verdicts += _samples(path, line, row, common)
     return verdicts
