@@ -20,6 +20,7 @@ from judge.cli._answers import items_of_ledger, read_given
 from judge.cli._auto import auto_judge
 from judge.cli._console import console, print_json, say
 from judge.cli._display import RunDisplay
+from judge.cli._scoring_job import _cheaper_order
 from judge.cli._sending import Sending, SendingOptions, temperature_of
 from judge.endpoint import ChatEndpoint, Decoding, ModelSpec, parse_spec
 from judge.errors import ExitCode, Incomplete, NoLedgerError, UsageError
@@ -66,9 +67,9 @@ class ProbeOptions:
     samples: int = 1
     mode: Mode = Mode.PER_CRITERION
     scoring: Scoring = Scoring.SAMPLES
-    order: PromptOrder = PromptOrder.ANSWER_FIRST
+    order: PromptOrder | None = None
     occasion: str = ""
-    temperature: str = "0.7"
+    temperature: str | None = None
     max_tokens: int = 2048
     max_unscored: float = 0.05
     sending: SendingOptions = field(default_factory=SendingOptions)
@@ -135,12 +136,17 @@ def _prepare(options: ProbeOptions) -> _Job:
         occasion=options.occasion,
         mode=options.mode,
         scoring=options.scoring,
-        order=options.order,
-        decoding=Decoding(
-            temperature=temperature_of(options.temperature), max_tokens=options.max_tokens
-        ),
+        order=options.order or _cheaper_order(options.mode),
+        decoding=Decoding(temperature=_temperature(options), max_tokens=options.max_tokens),
     )
     return _Job(spec=spec, rubric=rubric, settings=settings, sending=sending)
+
+
+def _temperature(options: ProbeOptions) -> float | None:
+    """As `judge score` has it: what is probed is the judge that scores."""
+    if options.temperature is not None:
+        return temperature_of(options.temperature)
+    return 0.7 if options.scoring is Scoring.SAMPLES else 0.0
 
 
 @contextmanager

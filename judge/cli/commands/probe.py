@@ -24,7 +24,6 @@ from judge.cli._options import (
     Rpm,
     RubricName,
     Samples,
-    Temperature,
     Timeout,
     Tpm,
 )
@@ -68,11 +67,21 @@ def probe(
     ),
     scoring: Annotated[Scoring, typer.Option(help="What is read from a reply.")] = Scoring.SAMPLES,
     order: Annotated[
-        PromptOrder, typer.Option(help="What comes first in a prompt.")
-    ] = PromptOrder.ANSWER_FIRST,
+        PromptOrder | None,
+        typer.Option(
+            help="What comes first in a prompt. Default: as judge score, the answer per criterion, "
+            "the criteria in the other modes."
+        ),
+    ] = None,
     concurrency: Concurrency = 32,
     occasion: Occasion = "",
-    temperature: Temperature = "0.7",
+    temperature: Annotated[
+        str | None,
+        typer.Option(
+            metavar="T|none",
+            help="none: leave it to the server. Default: 0.7, or 0 with --scoring logprobs.",
+        ),
+    ] = None,
     max_tokens: MaxTokens = 2048,
     timeout: Timeout = 120.0,
     max_attempts: MaxAttempts = 6,
