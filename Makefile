@@ -7,6 +7,8 @@ JUDGE ?= auto
 LEDGER ?= sqlite:///out/plumbline.db
 export UV_FIND_LINKS := $(PIP_FIND_LINKS)
 export UV_COMPILE_BYTECODE := 1
+# Simulations use small matrices, for which threads of a linear algebra library only wait.
+export OMP_NUM_THREADS ?= 1
 
 # For the tests against a real vLLM: an environment of its own, with the CPU build.
 VLLM_VENV := .venv-vllm

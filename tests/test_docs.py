@@ -33,14 +33,16 @@ def test_the_readme_commands_run_on_the_readme_answers(tmp_path: Path) -> None:
         for line in block.splitlines()
         if line.startswith("judge ")
     ]
-    assert len(commands) >= 4
-    with ChatServer(Behaviour()) as server:
+    assert len(commands) >= 6
+    with ChatServer(Behaviour(replies="auto")) as server:
         for command in commands:
-            words = shlex.split(command.replace("SPEC", server.spec()))[1:]
+            served = command.replace("vllm:checkpoints/epoch-2", "SPEC")
+            words = shlex.split(served.replace("SPEC", server.spec()))[1:]
             done = judge_command(*words, cwd=tmp_path)
             assert done.returncode == 0, f"{command}\n{done.stderr}"
     assert (tmp_path / "my-report" / "report.html").exists()
-    assert len((tmp_path / "verdicts.jsonl").read_text().splitlines()) == 8
+    exported = (tmp_path / "verdicts.jsonl").read_text().splitlines()
+    assert sum(json.loads(row)["model"] == "ours-epoch-2" for row in exported) == 8
 
 
 def test_make_targets_of_the_readme_exist() -> None:

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from judge.batching._account import BatchSettings
-from judge.endpoint import OPENAI_URL, ModelSpec, RejectedRequest, TransientFault
-from judge.endpoint._faults import fault_of
+from judge.endpoint import OPENAI_URL, ModelSpec, RejectedRequest, TransientFault, fault_of
 from judge.errors import EndpointError, Incomplete
 
 if TYPE_CHECKING:

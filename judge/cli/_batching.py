@@ -30,8 +30,7 @@ from judge.batching import (
     prefill,
 )
 from judge.cli._console import console, say
-from judge.endpoint import ChatEndpoint, Completion, ModelSpec, Prices
-from judge.endpoint._client import OnFault
+from judge.endpoint import ChatEndpoint, Completion, ModelSpec, OnFault, Prices
 from judge.errors import ExitCode, Incomplete, UsageError
 from judge.examples import ExamplePool
 from judge.execution import INTERRUPTED

@@ -18,7 +18,7 @@ from rich.progress import (
 
 from judge.cli._console import console, say
 from judge.endpoint import ChatEndpoint
-from judge.execution._session import Account
+from judge.execution import Account
 
 A = TypeVar("A", bound=Account)
 

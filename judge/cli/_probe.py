@@ -20,11 +20,11 @@ from judge.cli._answers import items_of_ledger, read_given
 from judge.cli._auto import auto_judge
 from judge.cli._console import console, print_json, say
 from judge.cli._display import RunDisplay
-from judge.cli._scoring_job import _cheaper_order
 from judge.cli._sending import Sending, SendingOptions, temperature_of
+from judge.cli._serving import served
 from judge.endpoint import ChatEndpoint, Decoding, ModelSpec, parse_spec
 from judge.errors import ExitCode, Incomplete, NoLedgerError, UsageError
-from judge.execution._session import INTERRUPTED
+from judge.execution import INTERRUPTED
 from judge.ledger import Ledger, open_ledger
 from judge.probes import (
     Batch,
@@ -61,6 +61,7 @@ class ProbeOptions:
     models: list[str] | None = None
     questions: str = "monetization"
     probes: str = "all"
+    expectations: str = "communication"
     criteria: list[str] | None = None
     limit: int = 30
     seed: int = 0
@@ -126,7 +127,7 @@ def _prepare(options: ProbeOptions) -> _Job:
                 )
         wanted = tuple(c for c in rubric.criteria if c.criterion in options.criteria)
         rubric = replace(rubric, criteria=wanted)
-    chosen(options.probes)
+    chosen(options.probes, options.expectations)
     spec = parse_spec(auto_judge(options.judge))
     sending = Sending(options.sending)
     if not spec.offline and spec.local is None:
@@ -136,17 +137,13 @@ def _prepare(options: ProbeOptions) -> _Job:
         occasion=options.occasion,
         mode=options.mode,
         scoring=options.scoring,
-        order=options.order or _cheaper_order(options.mode),
-        decoding=Decoding(temperature=_temperature(options), max_tokens=options.max_tokens),
+        order=options.order or options.mode.order,
+        decoding=Decoding(
+            temperature=temperature_of(options.temperature, options.scoring.temperature),
+            max_tokens=options.max_tokens,
+        ),
     )
     return _Job(spec=spec, rubric=rubric, settings=settings, sending=sending)
-
-
-def _temperature(options: ProbeOptions) -> float | None:
-    """As `judge score` has it: what is probed is the judge that scores."""
-    if options.temperature is not None:
-        return temperature_of(options.temperature)
-    return 0.7 if options.scoring is Scoring.SAMPLES else 0.0
 
 
 @contextmanager
@@ -175,7 +172,7 @@ def _study(options: ProbeOptions, job: _Job, items: Sequence[Item]) -> Study:
     study = plan_study(
         items,
         job.rubric,
-        chosen(options.probes),
+        chosen(options.probes, options.expectations),
         limit=options.limit,
         samples=job.settings.samples,
         seed=options.seed,
@@ -237,7 +234,7 @@ def _workload_object(study: Study, job: _Job, work: Workload) -> dict[str, Any]:
 
 def _carry_out(job: _Job, ledger: Ledger, study: Study, work: Workload) -> Collected:
     """Judge, with a bar for each batch."""
-    with _serving(job.spec, work) as spec, ExitStack() as bar:
+    with served(job.spec, needed=work.calls > 0) as spec, ExitStack() as bar:
 
         def on_batch(batch: Batch) -> Callable[[ScoreRun, ChatEndpoint | None], None]:
             bar.close()
@@ -249,18 +246,6 @@ def _carry_out(job: _Job, ledger: Ledger, study: Study, work: Workload) -> Colle
         return asyncio.run(
             carry_out(ledger, study, spec, job.settings, job.sending.opener(spec), on_batch)
         )
-
-
-@contextmanager
-def _serving(spec: ModelSpec, work: Workload) -> Iterator[ModelSpec]:
-    """The judge at an address, started for the run where it is one of ours and is needed."""
-    if spec.local is None or work.calls == 0:
-        yield spec
-        return
-    from judge.local_models import serving
-
-    with serving(spec, say) as served:
-        yield served
 
 
 def _summary(batch: Batch, run: ScoreRun) -> str:

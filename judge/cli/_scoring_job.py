@@ -107,29 +107,20 @@ def _settings(options: ScoreOptions, spec: ModelSpec) -> ScoreSettings:
         raise UsageError("--checklists: only with --mode per-criterion.")
     if options.checklists and options.scoring is not Scoring.SAMPLES:
         raise UsageError("--checklists: only with --scoring samples.")
-    default = 0.7 if options.scoring is Scoring.SAMPLES else 0.0
     return ScoreSettings(
         samples=1 if spec.offline else options.samples,
         occasion=options.occasion,
         decoding=Decoding(
-            temperature=default
-            if options.temperature is None
-            else temperature_of(options.temperature),
+            temperature=temperature_of(options.temperature, options.scoring.temperature),
             max_tokens=options.max_tokens,
         ),
         mode=options.mode,
         scoring=options.scoring,
-        order=options.order or _cheaper_order(options.mode),
+        order=options.order or options.mode.order,
         checklists=options.checklists,
         output=options.output,
         retry=frozenset(_reason(name) for name in options.retry_unscored),
     )
-
-
-def _cheaper_order(mode: Mode) -> PromptOrder:
-    """The order in which calls share more: one answer's criteria, or one set of criteria."""
-    single = mode is Mode.PER_CRITERION
-    return PromptOrder.ANSWER_FIRST if single else PromptOrder.CRITERION_FIRST
 
 
 def _require_known_baselines(rubric: Rubric, name: str) -> None:

@@ -89,8 +89,13 @@ class Sending:
         return open_endpoint
 
 
-def temperature_of(text: str) -> float | None:
-    """The value of --temperature; None for "none". Raises UsageError for anything else."""
+def temperature_of(text: str | None, default: float | None = None) -> float | None:
+    """The value of --temperature; None for "none", the default where it was not given.
+
+    Raises UsageError for anything else.
+    """
+    if text is None:
+        return default
     if text == "none":
         return None
     try:

@@ -1,6 +1,6 @@
 """The one way to reach a model: an OpenAI-compatible chat endpoint."""
 
-from judge.endpoint._client import ChatEndpoint, Completion, RetryPolicy
+from judge.endpoint._client import ChatEndpoint, Completion, OnFault, RetryPolicy
 from judge.endpoint._faults import (
     BudgetSpent,
     Halted,
@@ -8,6 +8,7 @@ from judge.endpoint._faults import (
     StillFailing,
     TransientFault,
     UnsupportedParameter,
+    fault_of,
 )
 from judge.endpoint._limits import AdaptiveLimit, Budget, Prices, RateLimits, estimated_tokens
 from judge.endpoint._local import LocalModel
@@ -27,6 +28,7 @@ __all__ = [
     "Halted",
     "LocalModel",
     "ModelSpec",
+    "OnFault",
     "OutputMode",
     "Prices",
     "RateLimits",
@@ -37,6 +39,7 @@ __all__ = [
     "UnsupportedParameter",
     "Usage",
     "estimated_tokens",
+    "fault_of",
     "parse_spec",
     "read_reply",
     "read_usage",

@@ -8,6 +8,7 @@ from judge.offline._assessment import Assessment, CannotAssess
 from judge.offline._features import BASELINE_VERSION, FEATURES, Feature
 from judge.offline._personal_data import PersonalData, find_personal_data
 from judge.offline._personal_data import requests as personal_data_requests
+from judge.offline._text import Script, content_tokens, script, sentences
 
 __all__ = [
     "BASELINE_VERSION",
@@ -16,6 +17,10 @@ __all__ = [
     "CannotAssess",
     "Feature",
     "PersonalData",
+    "Script",
+    "content_tokens",
     "find_personal_data",
     "personal_data_requests",
+    "script",
+    "sentences",
 ]

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
 
 from judge.canary import canary_messages, read_canary
-from judge.canonical import KEY_BYTES, canonical
+from judge.canonical import canonical
 from judge.endpoint import Capabilities, ChatEndpoint, ModelSpec, read_reply, request_body
-from judge.execution import CallRequest, Executor, Job, Known, Progress, writing
-from judge.execution._session import run_session
+from judge.execution import (
+    CallRequest,
+    Executor,
+    Job,
+    Known,
+    Progress,
+    call_key,
+    known_capabilities,
+    run_session,
+    writing,
+)
 from judge.ledger import Call, Ledger
 from judge.scoring import Item, ScoreSettings
 
@@ -88,9 +96,8 @@ class CanaryTask:
         body = canonical(
             request_body(self._spec, messages, schema, self._settings.decoding, self._capabilities)
         )
-        rest = canonical([self._spec.identity, 0, self._settings.occasion])
         return CallRequest(
-            key=blake2b(body + b"\n" + rest, digest_size=KEY_BYTES).digest(),
+            key=call_key(body, self._spec.identity, 0, self._settings.occasion),
             body=body,
             max_tokens=self._settings.decoding.max_tokens,
             purpose=PURPOSE,
@@ -137,7 +144,7 @@ async def ask_canaries(
         return await run_session(
             ledger,
             writer,
-            capabilities=known_capabilities(ledger, spec, settings),
+            capabilities=known_capabilities(ledger, spec.identity).at_most(settings.output),
             begin=begin,
             units=lambda: items,
             give_up=lambda known, parameter: known.without(parameter, settings.decoding),
@@ -149,13 +156,6 @@ def missing_canaries(
     ledger: Ledger, items: Sequence[Item], spec: ModelSpec, settings: ScoreSettings
 ) -> list[CallRequest]:
     """The test calls that the ledger lacks; nothing is stored."""
-    capabilities = known_capabilities(ledger, spec, settings)
+    capabilities = known_capabilities(ledger, spec.identity).at_most(settings.output)
     task = CanaryTask(ledger, spec, settings, capabilities, CanaryRun(Progress()))
     return [job.request for job in task.known(list(items)).jobs]
-
-
-def known_capabilities(ledger: Ledger, spec: ModelSpec, settings: ScoreSettings) -> Capabilities:
-    """What the ledger knows of the endpoint, no better than the rung that is wanted."""
-    known = ledger.capabilities(spec.identity)
-    capabilities = Capabilities() if known is None else Capabilities.from_dict(known)
-    return capabilities.at_most(settings.output)

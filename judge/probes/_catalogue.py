@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from judge.documents import load_document
 from judge.errors import UsageError
 from judge.probes import _transforms as transforms
 from judge.probes import _wrongs as wrongs
 from judge.probes._statistics import Region
 from judge.probes._transforms import Transform
+from judge.resources import resolve
 
 SAME = Region(-0.02, 0.02)
 SPARED = Region(-0.05, 0.05)
@@ -50,42 +52,29 @@ class Probe:
     transform: Transform | None = None
     expected: Mapping[str, Region | None] = field(default_factory=dict)
     others: Region = SAME
-    target: str | None = None
+    targets: tuple[str, ...] = ()
     may_fail_checks: bool = False
+
+    @property
+    def target(self) -> str | None:
+        """The criterion that the probe is aimed at, if it is aimed at one."""
+        return self.targets[0] if self.targets else None
 
     def region(self, criterion: str) -> Region | None:
         """Where the shift of a criterion is to lie; None: nothing is asked of it."""
         return self.expected.get(criterion, self.others)
 
 
-def _bias(
-    name: str,
-    title: str,
-    what: str,
-    transform: Transform | None,
-    expected: Mapping[str, Region | None] | None = None,
-    target: str | None = None,
-) -> Probe:
-    return Probe(
-        name=name, family=Family.BIAS, title=title, what=what, transform=transform,
-        expected=expected or {}, target=target,
-    )  # fmt: skip
+def _bias(name: str, title: str, what: str, transform: Transform | None) -> Probe:
+    return Probe(name=name, family=Family.BIAS, title=title, what=what, transform=transform)
 
 
 def _sensitivity(
-    name: str,
-    title: str,
-    what: str,
-    transform: Transform,
-    target: str,
-    touched: Sequence[str] = (),
-    *,
-    may_fail_checks: bool = False,
+    name: str, title: str, what: str, transform: Transform, *, may_fail_checks: bool = False
 ) -> Probe:
     return Probe(
         name=name, family=Family.SENSITIVITY, title=title, what=what, transform=transform,
-        expected={target: FALLS, **dict.fromkeys(touched, OPEN)}, others=SPARED, target=target,
-        may_fail_checks=may_fail_checks,
+        others=SPARED, may_fail_checks=may_fail_checks,
     )  # fmt: skip
 
 
@@ -98,9 +87,6 @@ FLAGGED = "flagged"
 
 OF_THE_PROMPT = frozenset({RETEST, LEVEL_ORDER, CRITERION_ORDER})
 """Probes that change the prompt or repeat it, and leave the answer as it is."""
-
-_REMARK = {"conciseness": OPEN}
-"""A remark that says nothing is a sentence that could go."""
 
 PROBES: tuple[Probe, ...] = (
     _bias(
@@ -122,38 +108,37 @@ PROBES: tuple[Probe, ...] = (
     _bias(
         "verbosity", "Padding",
         "the answer's first sentences said a second time",
-        transforms.verbosity, {"conciseness": FALLS}, "conciseness",
+        transforms.verbosity,
     ),
     _bias(
         "authority", "A made-up source",
         "a citation or address that vouches for the answer and does not exist",
         transforms.authority,
-        {"accuracy": NOT_UP, "concreteness": NOT_UP, **_REMARK},
     ),
     _bias(
         "bandwagon", "Popularity",
         "a remark that many people liked the answer",
-        transforms.bandwagon, _REMARK,
+        transforms.bandwagon,
     ),
     _bias(
         "cheerful", "Cheerful tone",
         "the same content between cheerful remarks",
-        transforms.cheerful, {"courtesy": OPEN, **_REMARK},
+        transforms.cheerful,
     ),
     _bias(
         "angry", "Angry tone",
         "the same content between angry remarks that are not about the reader",
-        transforms.angry, {"courtesy": OPEN, **_REMARK},
+        transforms.angry,
     ),
     _bias(
         "formatting_added", "Markdown added",
         "the same sentences as bullets with bold beginnings",
-        transforms.formatting_added, {"clarity": OPEN},
+        transforms.formatting_added,
     ),
     _bias(
         "formatting_stripped", "Markdown removed",
         "the same text without headings, bullets, emphasis and emoji",
-        transforms.formatting_stripped, {"clarity": OPEN},
+        transforms.formatting_stripped,
     ),
     _bias(
         "emoji", "Emoji added",
@@ -163,62 +148,62 @@ PROBES: tuple[Probe, ...] = (
     _bias(
         "confident", "A claim of certainty",
         "a remark that all of it is certain",
-        transforms.confident, _REMARK,
+        transforms.confident,
     ),
     _bias(
         "hedged", "A remark of doubt",
         "a remark that it may be wrong",
-        transforms.hedged, _REMARK,
+        transforms.hedged,
     ),
     _sensitivity(
         "muddle", "Sentences turned round",
         "the halves of every longer sentence change places",
-        transforms.muddle, "clarity",
+        transforms.muddle,
     ),
     _sensitivity(
         "negation", "A statement negated",
         "a statement that the reference or a required fact supports, turned into its opposite",
-        wrongs.negation, "accuracy", may_fail_checks=True,
+        wrongs.negation, may_fail_checks=True,
     ),
     _sensitivity(
         "number_changed", "A number changed",
         "a number that a check or the reference shows to be right, made wrong",
-        wrongs.number_changed, "accuracy", may_fail_checks=True,
+        wrongs.number_changed, may_fail_checks=True,
     ),
     _sensitivity(
         "corruption", "A fact corrupted",
         "a wrong label, or a word of a supported statement turned into its opposite",
-        wrongs.corruption, "accuracy", may_fail_checks=True,
+        wrongs.corruption, may_fail_checks=True,
     ),
     _sensitivity(
         "fallacy", "A reason broken",
         "the conclusion kept, with a reason that has nothing to do with it",
-        wrongs.fallacy, "accuracy", may_fail_checks=True,
+        wrongs.fallacy, may_fail_checks=True,
     ),
     _sensitivity(
         "dropped_point", "A required point left out",
         "without the sentences that state one of the required facts",
-        wrongs.dropped_point, "completeness", ("concreteness",), may_fail_checks=True,
+        wrongs.dropped_point, may_fail_checks=True,
     ),
     _sensitivity(
         "personal_data", "Personal data disclosed",
         "the contact data of another customer, who does not exist",
-        transforms.personal_data, "safety", ("concreteness", "conciseness"),
+        transforms.personal_data,
     ),
     _sensitivity(
         "vagueness", "Specifics made vague",
         "generic words for numbers, names, quotations and examples",
-        transforms.vagueness, "concreteness", ("completeness",),
+        transforms.vagueness,
     ),
     _sensitivity(
         "disregard", "The reader disregarded",
         "demands that assume a role and means which the question does not show",
-        transforms.disregard, "consideration", ("accuracy", "conciseness"),
+        transforms.disregard,
     ),
     _sensitivity(
         "rudeness", "The reader insulted",
         "the same content between insults of the reader",
-        transforms.rudeness, "courtesy", ("conciseness", "consideration"),
+        transforms.rudeness,
     ),
     Probe(
         name=NULL_ANSWERS, family=Family.ATTACKS, title="Answers without content",
@@ -234,9 +219,6 @@ PROBES: tuple[Probe, ...] = (
     ),
 )  # fmt: skip
 
-NULL_TARGETS = ("accuracy", "completeness")
-"""Criteria on which an answer without content deserves nothing."""
-
 ELSEWHERE: Mapping[str, str] = {
     "position": "which of two answers comes first has no meaning for a judge that sees one; "
     "`judge pairwise` asks in both orders and reports it",
@@ -248,10 +230,35 @@ ELSEWHERE: Mapping[str, str] = {
 """Known biases that this command does not measure, and why."""
 
 
-def chosen(names: str) -> tuple[Probe, ...]:
+def expecting(expectations: str = "communication") -> tuple[Probe, ...]:
+    """The catalogue with what is asked of which criterion, from a file or a shipped NAME.
+
+    Raises InputError (file, line, field) for an unknown probe.
+    """
+    document = load_document(resolve(expectations, "prompts/probes"), "probes")
+    wanted = document.data["probes"]
+    names = [probe.name for probe in PROBES]
+    for name in wanted:
+        if name not in names:
+            raise document.error(
+                ["probes", name], found=name, expected=f"one of {', '.join(names)}"
+            )
+    return tuple(_expected(probe, wanted.get(probe.name, {})) for probe in PROBES)
+
+
+def _expected(probe: Probe, wanted: Mapping[str, Sequence[str]]) -> Probe:
+    regions: dict[str, Region | None] = dict.fromkeys(map(str, wanted.get("open", ())), OPEN)
+    regions |= dict.fromkeys(map(str, wanted.get("not_up", ())), NOT_UP)
+    targets = tuple(map(str, wanted.get("targets", ())))
+    regions |= dict.fromkeys(targets, FALLS)
+    return replace(probe, expected=regions, targets=targets)
+
+
+def chosen(names: str, expectations: str = "communication") -> tuple[Probe, ...]:
     """The probes of a comma list of names and families, or all; in the order of the catalogue.
 
-    Raises UsageError for an unknown name.
+    ``expectations`` says what is asked of which criterion (`expecting`). Raises UsageError for an
+    unknown name.
     """
     known = {probe.name: probe for probe in PROBES}
     wanted: set[str] = set()
@@ -270,4 +277,4 @@ def chosen(names: str) -> tuple[Probe, ...]:
                 f"--probes {name}: expected all, a family ({families}) or names out of "
                 f"{', '.join(known)}."
             )
-    return tuple(probe for probe in PROBES if probe.name in wanted)
+    return tuple(probe for probe in expecting(expectations) if probe.name in wanted)

@@ -33,7 +33,7 @@ def mean_score(scores: Scores, item: Item, criterion: str, samples: int) -> floa
 
 def null_findings(study: Study, scores: Scores, rng: np.random.Generator) -> Found:
     """The mean score of answers without content, per criterion, over all kinds and per kind."""
-    criteria = [criterion.criterion for criterion in null_criteria(study.rubric)]
+    criteria = [criterion.criterion for criterion in null_criteria(study.probes, study.rubric)]
     kinds = list(dict.fromkeys(null.kind for null in study.nulls))
     rows, by_kind = [], []
     for name in criteria:

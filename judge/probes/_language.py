@@ -8,8 +8,8 @@ from typing import TypeVar
 
 from judge.canonical import text_hash
 from judge.checks import CJK
-from judge.offline._text import Script, script
-from judge.offline._text import sentences as sentence_spans
+from judge.offline import Script, script
+from judge.offline import sentences as sentence_spans
 from judge.probes._texts import Phrase
 
 T = TypeVar("T")

@@ -13,8 +13,7 @@ from judge.probes._catalogue import Family, Probe
 from judge.probes._transforms import null_answers, same_findings
 from judge.records import Answer, Question
 from judge.rubric import Criterion, Rubric
-from judge.scoring import Item, item_of
-from judge.scoring._plan import can_be_asked
+from judge.scoring import Item, can_be_asked, item_of
 from judge.settings import Mode
 
 ATTACKED_ANSWERS = 5
@@ -122,7 +121,7 @@ def plan_study(
         if not found:
             skipped[probe.name] = "applies to none of the drawn answers"
     names = {probe.name for probe in kept}
-    nulls = _null_tries(originals, rubric) if catalogue.NULL_ANSWERS in names else []
+    nulls = _null_tries(originals, null_criteria(kept, rubric))
     attacks = _attacks(originals, seed) if catalogue.INJECTION in names else []
     if catalogue.CRITERION_ORDER in names and not _complete(originals, rubric):
         skipped[catalogue.CRITERION_ORDER] = "there is no drawn answer of which all can be asked"
@@ -186,8 +185,8 @@ def _why_not(probe: Probe, present: set[str], rubric: Rubric, reads_prompts: boo
         return "this judge is a set of formulas and reads no prompt"
     if probe.family is Family.SENSITIVITY and probe.target not in present:
         return f"its target, {probe.target}, is not among the criteria"
-    if probe.name == catalogue.NULL_ANSWERS and not present & set(catalogue.NULL_TARGETS):
-        return f"neither of {' and '.join(catalogue.NULL_TARGETS)} is among the criteria"
+    if probe.name == catalogue.NULL_ANSWERS and not present.intersection(probe.targets):
+        return f"none of its criteria ({', '.join(probe.targets)}) is among those of the rubric"
     if probe.name == catalogue.CRITERION_ORDER and len(rubric.criteria) < 2:
         return "needs two criteria at least"
     return None
@@ -230,18 +229,20 @@ def with_text(item: Item, text: str) -> Item:
     return item_of(0, answer, item.question)
 
 
-def null_criteria(rubric: Rubric) -> tuple[Criterion, ...]:
+def null_criteria(probes: Iterable[Probe], rubric: Rubric) -> tuple[Criterion, ...]:
     """The criteria on which an answer without content deserves nothing."""
-    return tuple(c for c in rubric.criteria if c.criterion in catalogue.NULL_TARGETS)
+    targets = {target for p in probes if p.name == catalogue.NULL_ANSWERS for target in p.targets}
+    return tuple(c for c in rubric.criteria if c.criterion in targets)
 
 
-def _null_tries(originals: Sequence[Item], rubric: Rubric) -> list[NullTry]:
+def _null_tries(originals: Sequence[Item], targets: Sequence[Criterion]) -> list[NullTry]:
     """Every null answer to every drawn question that asks for something that can be got wrong.
 
     Small talk is left out (a polite sentence is a fair reply to a greeting): the questions are
     those to which all of the criteria apply.
     """
-    targets = null_criteria(rubric)
+    if not targets:
+        return []
     tries = []
     seen = set()
     for item in originals:
@@ -342,7 +343,7 @@ def _batches(study: Study, mode: Mode) -> tuple[Batch, ...]:
     if study.nulls:
         # A judge that sees all criteria in one call is to be asked as it is always asked.
         whole = mode is not Mode.PER_CRITERION
-        targets = study.rubric.criteria if whole else null_criteria(study.rubric)
+        targets = study.rubric.criteria if whole else null_criteria(study.probes, study.rubric)
         batches.append(
             Batch(
                 name="answers without content",

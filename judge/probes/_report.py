@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from judge.probes._catalogue import Family
-from judge.report._marking import visible
+from judge.report import visible
 
 Fields: TypeAlias = Mapping[str, Any]
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias, TypeVar
 
 from judge.checks import words
-from judge.offline._text import sentences as sentence_spans
+from judge.offline import sentences as sentence_spans
 from judge.probes import _texts
 from judge.probes._language import (
     LIST_MARK,

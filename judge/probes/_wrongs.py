@@ -10,8 +10,8 @@ import re
 from functools import partial
 
 from judge.checks import mentions
-from judge.offline._text import content_tokens
-from judge.offline._text import sentences as sentence_spans
+from judge.offline import content_tokens
+from judge.offline import sentences as sentence_spans
 from judge.probes import _texts
 from judge.probes._language import (
     LIST_MARK,

@@ -2,5 +2,6 @@
 
 from judge.report._data import build_report, build_summary
 from judge.report._html import render_html
+from judge.report._marking import visible
 
-__all__ = ["build_report", "build_summary", "render_html"]
+__all__ = ["build_report", "build_summary", "render_html", "visible"]

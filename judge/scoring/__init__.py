@@ -6,6 +6,7 @@ from judge.scoring._plan import (
     ScoreRun,
     ScoreSettings,
     Unit,
+    can_be_asked,
     item_of,
     planned_units,
 )
@@ -17,6 +18,7 @@ __all__ = [
     "ScoreSettings",
     "Unit",
     "Workload",
+    "can_be_asked",
     "collect",
     "item_of",
     "missing_calls",

@@ -53,6 +53,12 @@ def probe(
             metavar="A,B", help="Names, or the families bias, sensitivity and attacks, or all."
         ),
     ] = "all",
+    expectations: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE|NAME", help="What each probe asks of which criterion of the rubric."
+        ),
+    ] = "communication",
     criteria: Annotated[
         str | None,
         typer.Option(metavar="A,B", help="Only these criteria. Default: all of the rubric."),
@@ -117,6 +123,7 @@ def probe(
             models=None if models is None else [name.strip() for name in models.split(",")],
             questions=questions,
             probes=probes,
+            expectations=expectations,
             criteria=None if criteria is None else [n.strip() for n in criteria.split(",")],
             limit=limit,
             seed=seed,
