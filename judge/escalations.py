@@ -25,7 +25,7 @@ from judge.questions import question_hash
 from judge.records import Question, Status
 from judge.redaction import Redactor, personal_data
 from judge.rubric import Criterion, Rubric, rubric_from_dict
-from judge.runs import member_runs
+from judge.runs import in_order, member_runs
 from judge.weights import Weights
 
 P0 = "P0"
@@ -166,7 +166,7 @@ def escalations(ledger: Ledger, run: Run, threshold: float) -> Queue:
     criteria = tuple(
         criterion for criterion in rubric_of(ledger, run).criteria if criterion.priority == P0
     )
-    rows = ledger.run_answers(run.run)
+    rows = in_order(ledger.run_answers(run.run))
     members = member_runs(ledger, run)
     verdicts = {member.run: _verdicts(ledger, member, criteria) for member in members}
     reviews = {review.escalation: review for review in ledger.reviews()}

@@ -461,9 +461,16 @@ class LedgerContract:
         ledger.add_run(RUN, [])
         ledger.add_run(replace(RUN, run="later", kind="pairwise"), [])
         assert ledger.run() == replace(RUN, run="later", kind="pairwise")
-        assert ledger.run(kinds=["score", "panel"]) == RUN
-        assert ledger.run(kinds=["panel"]) is None
-        assert ledger.run("later", kinds=["score"]) is None
+        ledger.add_run(replace(RUN, run="last", kind="panel"), [])
+        assert [run.run for run in ledger.runs(["score", "panel"])] == ["last", RUN.run]
+        assert ledger.runs(["other"]) == []
+
+    def test_whether_a_ruler_has_verdicts(self, ledger: Ledger) -> None:
+        stored = make_verdict(K1, occasion="night")
+        ledger.append(verdicts=[stored])
+        assert ledger.has_verdicts(["x", stored.verdict.ruler], "night")
+        assert not ledger.has_verdicts([stored.verdict.ruler], "")
+        assert not ledger.has_verdicts(["x"], "night")
 
     def test_a_run_is_recorded_once_and_only_with_answers_that_exist(
         self, place: Place, ledger: Ledger

@@ -60,17 +60,30 @@ def estimates(
     answers = _with_hash(answers)
     require_unique(answers, SLOT, "answers")
     require_one_ruler_each(scores)
+    settled = (
+        scores.filter(pl.col("status") == Status.SCORED.value)
+        .group_by(ANSWER)
+        .agg(pl.col("k").mean().alias("k"))
+    )
     found = pl.concat(
         [
-            scores.select(*ANSWER, "criterion", "status", "reason", "reasons", "score", "k"),
-            overalls.select(
+            scores.select(
+                *ANSWER,
+                "criterion",
+                "status",
+                "reason",
+                "reasons",
+                "score",
+                pl.col("k").cast(pl.Float64),
+            ),
+            overalls.join(settled, on=ANSWER, how="left", nulls_equal=True).select(
                 *ANSWER,
                 pl.lit(OVERALL).alias("criterion"),
                 "status",
                 "reason",
                 pl.concat_list("reason").list.drop_nulls().alias("reasons"),
                 pl.col("overall").alias("score"),
-                pl.lit(samples, pl.Int64).alias("k"),
+                pl.col("k").fill_null(0.0),
             ),
         ]
     )

@@ -24,6 +24,7 @@ from judge.endpoint._spec import OPENAI_URL, ModelSpec
 
 if TYPE_CHECKING:
     import httpx2
+    import openai
     from tenacity import RetryCallState
 
 # Below the 5 s after which many servers close an idle connection: reusing one at that moment fails.
@@ -94,20 +95,23 @@ class ChatEndpoint:
         self.dormant = 0
         """Requests that wait (for a slot, a limit, the budget, a next try): not on the wire."""
         self._halted = False
+        self._client: openai.AsyncOpenAI | None = None
         self._retry = retry or RetryPolicy()
         self._rates = rates
         self._budget = budget
         self._budget_unit = budget_unit
 
     async def __aenter__(self) -> ChatEndpoint:
-        """Open the connection pool. Raises ValueError for a model that is not served anywhere."""
+        """Open the connection pool.
+
+        A model of our own that was not started, because nothing is to be sent, gets none: the SDK
+        would fall back to its own default address, and prompts would go elsewhere.
+        """
         import httpx2
         import openai
 
         if self.spec.base_url is None:
-            # The SDK would fall back to its own default address: prompts would go elsewhere.
-            raise ValueError(f"{self.spec.identity} has no address")
-
+            return self
         connections = self.limit.maximum
         limits = httpx2.Limits(
             max_connections=connections,
@@ -131,7 +135,8 @@ class ChatEndpoint:
 
     async def __aexit__(self, *exc: object) -> None:
         """Close the connection pool."""
-        await self._client.close()
+        if self._client is not None:
+            await self._client.close()
 
     def halt(self) -> None:
         """Send nothing new from now on; what is on the wire may come back."""
@@ -282,6 +287,8 @@ class ChatEndpoint:
         import httpx2
         import openai
 
+        if self._client is None:
+            raise ValueError(f"{self.spec.identity} is not served anywhere")
         try:
             # The SDK's time limit is per read; a server that drips bytes would never exceed it.
             async with asyncio.timeout(self.timeout_s):

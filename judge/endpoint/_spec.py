@@ -70,6 +70,8 @@ def parse_spec(spec: str) -> ModelSpec:
     a model that is not there, or not whole, is refused before anything starts.
     """
     spec = spec.strip()
+    if "," in spec:
+        raise UsageError(f"{spec}: this takes one model, not a list.")
     if spec == "offline":
         return ModelSpec(identity="offline", model="offline", base_url=None)
     if spec.startswith("openai:") and len(spec) > len("openai:"):

@@ -214,11 +214,19 @@ class Ledger(Protocol):
         """
         ...
 
-    def run(self, run: str | None = None, *, kinds: Sequence[str] | None = None) -> Run | None:
-        """A run by id (a unique prefix will do), or the newest, of some kinds; None without one.
+    def run(self, run: str | None = None) -> Run | None:
+        """A run by id (a unique prefix will do), or the newest; None if there is none.
 
         Raises LedgerError for a prefix of several runs.
         """
+        ...
+
+    def runs(self, kinds: Sequence[str]) -> list[Run]:
+        """The runs of some kinds, newest first."""
+        ...
+
+    def has_verdicts(self, rulers: Sequence[str], occasion: str) -> bool:
+        """Whether there is any verdict of these rulers on an occasion."""
         ...
 
     def run_answers(self, run: str) -> list[StoredAnswer]:

@@ -200,6 +200,11 @@ class SqlLedger(SqlRecords):
         sql = _CURRENT_VERDICTS.format(columns=", ".join(_rows.VERDICT_COLUMNS), where=where)
         return verdict_frame(self._all(sql, bindings))
 
+    def has_verdicts(self, rulers: Sequence[str], occasion: str) -> bool:
+        """Whether there is any verdict of these rulers on an occasion."""
+        where = {"ruler": rulers, "occasion": [occasion]}
+        return bool(self._select(["1"], "verdicts", where, "id LIMIT 1"))
+
     def spending(self, keys: Sequence[bytes]) -> Mapping[str, float]:
         """Sums over the calls of these keys and their follow-ups."""
         names = ("calls", "priced", "prompt_tokens", "cached_tokens", "completion_tokens", "cost")

@@ -142,15 +142,13 @@ class SqlRecords(SqlTables):
                 [(ids[0][0], answer, documents[id(question)]) for answer, question in answers],
             )
 
-    def run(self, run: str | None = None, *, kinds: Sequence[str] | None = None) -> Run | None:
+    def run(self, run: str | None = None) -> Run | None:
         """A run by id (a unique prefix will do), or the newest; None if there is none."""
         prefix = run or ""
-        of_kind, bindings = self._where({"kind": kinds})
-        condition = f"{of_kind} AND" if of_kind else "WHERE"
         rows = self._all(
-            f"SELECT run, kind, body, started_at FROM runs {condition} substr(run, 1, ?) = ? "
+            "SELECT run, kind, body, started_at FROM runs WHERE substr(run, 1, ?) = ? "
             "ORDER BY CASE WHEN run = ? THEN 0 ELSE 1 END, id DESC LIMIT 2",
-            (*bindings, len(prefix), prefix, prefix),
+            (len(prefix), prefix, prefix),
         )
         if not rows:
             return None
@@ -161,6 +159,16 @@ class SqlRecords(SqlTables):
             )
         name, kind, body, started_at = rows[0]
         return Run(run=name, kind=kind, body=json.loads(body), started_at=started_at)
+
+    def runs(self, kinds: Sequence[str]) -> list[Run]:
+        """The runs of some kinds, newest first."""
+        columns = ("run", "kind", "body", "started_at")
+        return [
+            Run(run=run, kind=kind, body=json.loads(body), started_at=started_at)
+            for run, kind, body, started_at in self._select(
+                columns, "runs", {"kind": kinds}, "id DESC"
+            )
+        ]
 
     def capabilities(self, model: str) -> Mapping[str, Any] | None:
         """What the endpoint of a model was last found to accept."""

@@ -13,7 +13,7 @@ from judge.ledger import Ledger, Run, StoredAnswer
 from judge.questions import question_hash
 from judge.records import Question
 from judge.rubric import Rubric, rubric_from_dict
-from judge.runs import member_runs, scored_run
+from judge.runs import in_order, member_runs, scored_run
 from judge.weights import Weights, load_profile
 
 OFFLINE_PARTIAL_FROM = 6
@@ -101,7 +101,7 @@ def load_source(ledger: Ledger, run_id: str | None, weights_name: str, stage: st
     rubric = rubric_from_dict(ledger.document(bytes.fromhex(run.body["rubric"])))
     weights = load_profile(weights_name, rubric)
     weights.vector(stage=stage)
-    rows = ledger.run_answers(run.run)
+    rows = in_order(ledger.run_answers(run.run))
     answers = _answer_frame(rows)
     members = tuple(_member(ledger, of, answers) for of in member_runs(ledger, run))
     if run.kind == "panel":
