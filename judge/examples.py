@@ -8,6 +8,8 @@ of its test data.
 
 from __future__ import annotations
 
+import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -54,8 +56,7 @@ class ExamplePool:
         """The examples for one call: spread over the scale, another set for every sample.
 
         The rated answers are cut by rank into ``shots`` equal parts; each part gives one, drawn by
-        the question's hash and moved on by the sample. Empty where too few answers to other
-        questions are rated.
+        the question's hash and moved on by the sample. Empty for a criterion without a pool.
         """
         wording, said = _plain(question.question), _plain(answer)
         eligible = [
@@ -65,12 +66,11 @@ class ExamplePool:
             and _plain(each.question) != wording
             and _plain(each.answer) != said
         ]
-        if len(eligible) < self.shots:
-            return ()
+        shots = min(self.shots, len(eligible))
         chosen = []
-        for part in range(self.shots):
-            first = part * len(eligible) // self.shots
-            last = (part + 1) * len(eligible) // self.shots
+        for part in range(shots):
+            first = part * len(eligible) // shots
+            last = (part + 1) * len(eligible) // shots
             draw = digest([criterion.criterion, question.question_id, part]).hex()
             chosen.append(eligible[first + (int(draw, 16) + sample) % (last - first)])
         return tuple(
@@ -78,13 +78,19 @@ class ExamplePool:
             for each in chosen
         )
 
-    def content(self) -> dict[str, Any]:
-        """What the pool holds, for the ruler and the run: hashes, no texts."""
+    def content(self, criteria: Sequence[str] | None = None) -> dict[str, Any] | None:
+        """What the pool holds, for rulers and the run: hashes, no texts; None for nothing.
+
+        ``criteria`` limits it to what calls on them can show.
+        """
+        wanted = {name: r for name, r in self.rated.items() if criteria is None or name in criteria}
+        if not any(wanted.values()):
+            return None
         return {
             "shots": self.shots,
             "examples": {
                 criterion: [[each.key, each.mean] for each in rated]
-                for criterion, rated in self.rated.items()
+                for criterion, rated in wanted.items()
             },
         }
 
@@ -103,11 +109,16 @@ def pool_of(
     """
     import polars as pl
 
-    texts = {
-        (answer.question_id, answer.model, answer.sample): (answer.answer, question)
-        for answer, question in answers
-        if question is not None
-    }
+    texts: dict[tuple[str, str, int], tuple[str, Question]] = {}
+    doubtful = set()
+    for answer, question in answers:
+        at = (answer.question_id, answer.model, answer.sample)
+        if question is None:
+            continue
+        if at in texts and texts[at][0] != answer.answer:
+            doubtful.add(at)  # given on several occasions: nobody knows which text was rated
+        texts[at] = (answer.answer, question)
+    texts = {at: text for at, text in texts.items() if at not in doubtful}
     position = (pl.col("rating") - pl.col("scale_min")) / (
         pl.col("scale_max") - pl.col("scale_min")
     )
@@ -137,14 +148,21 @@ def pool_of(
                 raters=row["raters"],
             )
         )
-    if not any(len(rated) > shots for rated in pool.values()):
+    used = {name: tuple(rated) if _enough(rated, shots) else () for name, rated in pool.items()}
+    if not any(used.values()):
         most = max(map(len, pool.values()), default=0)
         raise UsageError(
             f"--shots {shots}: the ledger holds at most {most} rated answers per criterion of "
             f"{rubric.name} (with their questions, up to {LONGEST} characters). Import ratings of "
             "answers to several questions (judge import ratings FILE), or leave --shots out."
         )
-    return ExamplePool(shots=shots, rated={name: tuple(rated) for name, rated in pool.items()})
+    return ExamplePool(shots=shots, rated=used)
+
+
+def _enough(rated: Sequence[Rated], shots: int) -> bool:
+    """Whether every question leaves ``shots`` examples from others, so that no call gets fewer."""
+    questions = Counter(each.question_id for each in rated)
+    return len(rated) - max(questions.values(), default=0) >= shots
 
 
 def _level(criterion: Criterion, mean: float) -> int:
@@ -154,5 +172,6 @@ def _level(criterion: Criterion, mean: float) -> int:
 
 
 def _plain(text: str) -> bytes:
-    """A hash under which texts that differ only in case and white space are the same."""
-    return text_hash(" ".join(text.split()).casefold())
+    """A hash under which texts that differ only in case, width, space and signs are the same."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return text_hash("".join(filter(str.isalnum, folded)) or folded)

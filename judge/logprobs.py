@@ -35,12 +35,14 @@ def expected(
     ``path`` leads from the reply's object to the level, e.g. ("level",). ``level`` becomes the
     expected level, ``score`` the expected score, ``sd`` the standard deviation of the score under
     the distribution. With less than `LEAST_ALLOWED_MASS` on the levels, or where the tokens cannot
-    be matched to the text, the verdict is unscored. Raises ValueError for a reply without tokens.
+    be matched to the text, the verdict is unscored.
     """
     if parsed.status is not Status.SCORED:
         return replace(parsed, kind=kind)
     if reply.tokens is None:
-        raise ValueError("a reply without log-probabilities")
+        return _unscored(
+            parsed, kind, Reason.INVALID, "the reply came without log-probabilities", None
+        )
     alternatives = _alternatives(reply.text or "", reply.tokens, path)
     if alternatives is None:
         return _unscored(parsed, kind, Reason.INVALID, "the tokens do not spell the reply", None)
@@ -51,7 +53,7 @@ def expected(
             masses[int(found[1])] = masses.get(int(found[1]), 0.0) + math.exp(min(logprob, 0.0))
     total = math.fsum(masses.values())
     allowed = min(total, 1.0)
-    if allowed < LEAST_ALLOWED_MASS:
+    if not allowed >= LEAST_ALLOWED_MASS:
         detail = f"{allowed:.3f} of the probability is on levels, {LEAST_ALLOWED_MASS} is needed"
         return _unscored(parsed, kind, Reason.LOW_ALLOWED_MASS, detail, allowed)
     shares = {level: mass / total for level, mass in masses.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -191,7 +192,7 @@ def _checked(
     require_fields(body, (*names, "rationale"))
     rationale = read_text(body["rationale"], "rationale")
     quotes: list[str] = []
-    reached = 0.0
+    reached = []
     untold = []
     for name, item in zip(names, items, strict=True):
         if not isinstance(body[name], dict):
@@ -206,7 +207,7 @@ def _checked(
             raise Unusable(Reason.INVALID, f"{name} is met without a quote that shows it")
         require_quotes(evidence, answer)
         quotes += evidence
-        reached += item.weight * (met is item.wanted)
+        reached.append(item.weight * (met is item.wanted))
     require_own(body, answer)
     if untold:
         return Parsed(
@@ -215,7 +216,7 @@ def _checked(
             rationale=rationale,
             detail=f"the judge cannot tell {', '.join(untold)} from what it was given",
         )
-    score = reached / sum(item.weight for item in items)
+    score = min(math.fsum(reached) / math.fsum(item.weight for item in items), 1.0)
     low, high = criterion.levels[0].level, criterion.levels[-1].level
     return Parsed(
         status=Status.SCORED,

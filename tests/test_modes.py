@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import re
 from collections import Counter
@@ -19,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from judge.aggregation import answer_scores
-from judge.endpoint import ChatEndpoint, OutputMode, parse_spec
+from judge.endpoint import ChatEndpoint, OutputMode, parse_spec, read_reply
 from judge.errors import EndpointError, UsageError
 from judge.examples import pool_of
 from judge.ledger import Ledger
@@ -36,7 +37,7 @@ from judge.records import (
     Verdict,
 )
 from judge.rubric import load_rubric
-from judge.scoring import ScoreSettings, collect, planned_units
+from judge.scoring import ScoreSettings, _task, collect, planned_units
 from judge.settings import Mode, PromptOrder, Scoring
 from judge.verdicts import Reply, Token, parse_checklist, parse_group, parse_reply
 from tests.chat_server import (
@@ -190,7 +191,7 @@ class TestModes:
         assert outcome.unscored.total() >= 1
 
     def test_a_retry_reopens_the_missing_criterion_only(
-        self, ledger: Ledger, server: ChatServer
+        self, ledger: Ledger, server: ChatServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         server.configure(Behaviour(scripted=["group_missing_criterion"] * 2))
         items = stored_items(ledger, answers(1))
@@ -204,6 +205,11 @@ class TestModes:
         assert (first.unscored.total() >= 1, again.scored, again.sent) == (True, 3, 1)
         after = {row["criterion"]: row["level"] for row in verdict_rows(ledger)}
         assert {name: after[name] for name in kept} == kept
+        # A later parser reads the same: each criterion from the generation that gave it something.
+        monkeypatch.setattr(_task, "PARSER_VERSION", _task.PARSER_VERSION + 1)
+        reread = run(ledger, items, GROUPS, server.spec(), joint)
+        assert reread.sent == 0
+        assert {row["criterion"]: row["level"] for row in verdict_rows(ledger)} == after
 
     @given(
         st.dictionaries(st.sampled_from(["tact", "truth", "warmth", "wit"]), st.integers(-1, 7)),
@@ -401,7 +407,45 @@ class TestLogprobs:
         items = stored_items(ledger, answers(2))
         with pytest.raises(EndpointError, match="--scoring samples"):
             run(ledger, items, rubric(), server.spec(), settings)
-        assert verdict_rows(ledger) == []
+        assert {row["reason"] for row in verdict_rows(ledger)} <= {"invalid"}
+
+    def test_replies_without_them_can_be_asked_for_again(
+        self, ledger: Ledger, server: ChatServer
+    ) -> None:
+        server.configure(Behaviour(logprobs="ignored"))
+        settings = ScoreSettings(scoring=Scoring.LOGPROBS)
+        items = stored_items(ledger, answers(2))
+        with pytest.raises(EndpointError):
+            run(ledger, items, rubric(), server.spec(), settings)
+        server.configure(Behaviour())
+        again = replace(settings, retry=frozenset({Reason.INVALID}))
+        outcome = run(ledger, items, rubric(), server.spec(), again)
+        assert (outcome.scored, outcome.unscored.total()) == (4, 0)
+
+    def test_numbers_that_are_none_are_no_probabilities(self) -> None:
+        tact = criterion("tact")
+        text = '{"evidence": [], "rationale": "r", "level": 4}'
+        token = {"token": "4", "logprob": float("nan"), "bytes": None}
+        head = {"token": text[:-2], "logprob": 0.0, "bytes": None, "top_logprobs": []}
+        tail = {"token": "}", "logprob": 0.0, "bytes": None, "top_logprobs": []}
+        listed = [{"token": "4", "logprob": value} for value in (float("nan"), float("inf"))]
+        content = [head, {**token, "top_logprobs": listed}, tail]
+        body = json.dumps(
+            {
+                "choices": [
+                    {
+                        "message": {"content": text},
+                        "finish_reason": "stop",
+                        "logprobs": {"content": content},
+                    }
+                ]
+            }
+        ).encode()
+        reply = read_reply(200, body)
+        parsed = expected(
+            parse_reply(reply, tact, "a"), reply, tact, ("level",), ScoreKind.LOGPROBS
+        )
+        assert parsed.reason is Reason.LOW_ALLOWED_MASS
 
     def test_a_form_that_is_wanted_for_one_run_is_not_remembered(
         self, ledger: Ledger, server: ChatServer
@@ -597,6 +641,33 @@ class TestExamples:
             chosen = made.choose(criterion("tact"), asked, said, sample)
             assert len(chosen) == 5
             assert "Example answer 3." not in {example.answer for example in chosen}
+
+    def test_answers_of_several_occasions_are_no_examples(self, ledger: Ledger) -> None:
+        """Ratings do not say which of the texts they are about."""
+        rated(ledger, 8)
+        other = Answer(question_id="e3", model="old", answer="Another text.", occasion="later")
+        ledger.add_answers([other])
+        asked = Question(question_id="e3", question="Example question 3?")
+        stored = [(row.answer, row.question or asked) for row in ledger.answers()]
+        made = pool_of(ledger.ratings(), stored, rubric(), 3)
+        assert {each.question_id for each in made.rated["tact"]} == {
+            f"e{n}" for n in range(8) if n != 3
+        }
+
+    def test_every_question_gets_as_many_or_none_does(self, ledger: Ledger) -> None:
+        rated(ledger, 5)
+        ledger.add_ratings(
+            [
+                Rating(
+                    question_id=f"e{n}", model="old", criterion="truth", rater="synthetic-1",
+                    rating=n, scale_min=0, scale_max=10,
+                )
+                for n in range(3)
+            ]
+        )  # fmt: skip
+        made = pool(ledger, shots=3)
+        assert (len(made.rated["tact"]), made.rated["truth"]) == (5, ())
+        assert made.content(["truth"]) is None
 
     def test_too_few_ratings_are_an_error(self, ledger: Ledger) -> None:
         rated(ledger, 3)

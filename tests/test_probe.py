@@ -485,7 +485,7 @@ def test_the_baseline_is_probed_without_a_server(tmp_path: Path) -> None:
     ("options", "words"),
     [
         (["--probes", "nonsense"], "--probes nonsense: expected all"),
-        (["--criteria", "wit"], "--criteria wit: the rubric communication has clarity"),
+        (["--criteria", "wit"], "--criteria wit: not a criterion of communication; it has clarity"),
         (["--budget", "3USD"], "needs the model's prices"),
         (["--probes", "retest"], "none of the probes can be made"),
     ],

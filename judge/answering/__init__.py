@@ -6,13 +6,12 @@ from judge.answering._plan import (
     AnswerUnit,
     planned_units,
 )
-from judge.answering._run import AnswerWorkload, answer, answer_workload
+from judge.answering._run import answer, answer_workload
 
 __all__ = [
     "AnswerRun",
     "AnswerSettings",
     "AnswerUnit",
-    "AnswerWorkload",
     "answer",
     "answer_workload",
     "planned_units",

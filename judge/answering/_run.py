@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from judge.answering._conflicts import held_answers
 from judge.answering._generation import Provenance
 from judge.answering._plan import AnswerRun, AnswerSettings, planned_units, unstructured
 from judge.answering._task import AnsweringTask, capabilities_name
-from judge.endpoint import Capabilities, ChatEndpoint, ModelSpec, estimated_tokens
-from judge.execution import Progress, chunked, known_capabilities, run_session, writing
+from judge.endpoint import Capabilities, ChatEndpoint, ModelSpec
+from judge.execution import (
+    Progress,
+    Workload,
+    carry_on,
+    known_capabilities,
+    run_session,
+    workload_of,
+    writing,
+)
 from judge.ledger import Ledger
 from judge.records import Answer, Question
 
@@ -36,10 +44,8 @@ async def answer(
     held = held_answers(ledger, first, questions)
 
     def begin(capabilities: Capabilities, earlier: AnswerRun | None) -> AnsweringTask:
-        outcome = AnswerRun(Progress(planned=len(questions) * settings.samples))
-        if earlier is not None:
-            outcome.progress.carry(earlier.progress)
-            outcome.sent, outcome.given_up = earlier.sent, earlier.given_up
+        planned = len(questions) * settings.samples
+        outcome = carry_on(AnswerRun(Progress(planned=planned)), earlier)
         provenance = replace(first, capabilities=capabilities)
         return AnsweringTask(ledger, provenance, held, outcome)
 
@@ -56,22 +62,12 @@ async def answer(
         )
 
 
-@dataclass(slots=True)
-class AnswerWorkload:
-    """What a run would send: units, calls that the ledger lacks, tokens (a cautious guess)."""
-
-    planned: int = 0
-    calls: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-
-
 def answer_workload(
     ledger: Ledger,
     questions: Sequence[Question],
     spec: ModelSpec,
     settings: AnswerSettings,
-) -> AnswerWorkload:
+) -> Workload:
     """What `answer` would send for the same arguments; nothing is sent and nothing is stored.
 
     Raises UsageError as `answer` does. Repeated tries are not foreseen.
@@ -79,17 +75,7 @@ def answer_workload(
     provenance = _provenance(ledger, spec, settings)
     held: Mapping[tuple[str, int], Answer] = held_answers(ledger, provenance, questions)
     task = AnsweringTask(ledger, provenance, held, AnswerRun(Progress()))
-    work = AnswerWorkload()
-    seen: set[bytes] = set()
-    for units in chunked(planned_units(questions, settings.samples)):
-        work.planned += len(units)
-        for request in task.missing_calls(units):
-            if request.key not in seen:
-                seen.add(request.key)
-                work.calls += 1
-                work.prompt_tokens += estimated_tokens(request.body)
-                work.completion_tokens += request.max_tokens
-    return work
+    return workload_of(planned_units(questions, settings.samples), task.missing_calls)
 
 
 def _provenance(ledger: Ledger, spec: ModelSpec, settings: AnswerSettings) -> Provenance:

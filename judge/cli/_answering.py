@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shlex
-import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from judge.answering import AnswerRun, AnswerSettings, AnswerWorkload, answer_workload
+from judge.answering import AnswerRun, AnswerSettings, answer_workload
 from judge.answering import answer as run_answer
-from judge.cli._console import print_json, say
+from judge.cli._console import path_text, print_json, say
 from judge.cli._display import RunDisplay, traffic_summary
+from judge.cli._dry_run import ledger_or_empty, show_workload, worst_cost
+from judge.cli._outcome import account_object, end_if_interrupted, require_complete
 from judge.cli._sending import Sending, SendingOptions, temperature_of
 from judge.cli._serving import served
 from judge.endpoint import Decoding, ModelSpec, parse_spec
-from judge.errors import ExitCode, Incomplete, NoLedgerError, UsageError
-from judge.execution import INTERRUPTED
+from judge.errors import UsageError
+from judge.execution import Workload
 from judge.ledger import Ledger, open_ledger
 from judge.questions import load_questions
 from judge.records import Question
 from judge.tables import FORMATS, Row, write_rows
+
+_UNANSWERED_REMEDY = "serve the model with a longer context window, or leave these questions out"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,8 +78,8 @@ def answer(options: AnswerOptions, *, ledger_url: str, dry_run: bool, as_json: b
     result: dict[str, Any] = {"run": run_object(outcome, job)}
     if options.out is not None:
         write_rows(options.out, rows)
-        shown = os.fsencode(options.out).decode("utf-8", "replace")
-        result["export"] = {"kind": "answers", "rows": len(rows), "file": shown}
+        written = {"kind": "answers", "rows": len(rows), "file": path_text(options.out)}
+        result["export"] = written
         say(f"Wrote {len(rows)} answers to {options.out}.")
     if as_json:
         print_json(result)
@@ -86,7 +87,8 @@ def answer(options: AnswerOptions, *, ledger_url: str, dry_run: bool, as_json: b
         say(note)
     if outcome.answered:
         say(_next_command(job, options, ledger.url, len(occasions)))
-    _end(outcome, options)
+    end_if_interrupted(outcome)
+    require_complete(outcome, options.max_unscored, [_UNANSWERED_REMEDY], wanted="answers")
 
 
 def _prepare(options: AnswerOptions) -> _Job:
@@ -156,7 +158,7 @@ def _require_writable(out: Path) -> None:
         raise UsageError(f"{out}: the folder does not exist. Create it first.")
 
 
-def _run(job: _Job, ledger: Ledger, work: AnswerWorkload) -> AnswerRun:
+def _run(job: _Job, ledger: Ledger, work: Workload) -> AnswerRun:
     with served(job.spec, needed=work.calls > 0) as spec:
         display: RunDisplay[AnswerRun] = RunDisplay(
             f"answers of {job.settings.name}", summary=summary, troubles=_troubles
@@ -192,61 +194,28 @@ def _rows_of(job: _Job, ledger: Ledger) -> list[Row]:
 
 def run_object(outcome: AnswerRun, job: _Job) -> dict[str, Any]:
     """The ``run`` object of ``--json``; an answer counts as scored, as a verdict would."""
-    progress = outcome.progress
-    unpriced = job.sending.prices is None or progress.unpriced
     return {
         "model": job.settings.name,
         "spec": job.spec.identity,
         "occasion": job.settings.occasion,
-        "planned": progress.planned,
-        "sent": outcome.sent,
-        "from_ledger": progress.from_ledger,
-        "scored": outcome.answered,
-        "not_applicable": 0,
-        "unscored": dict(sorted(outcome.unscored.items())),
-        "open": progress.open,
-        "open_why": progress.open_why,
-        "truncated": outcome.truncated,
-        "filtered": outcome.filtered,
-        "empty": outcome.empty,
-        "with_thoughts": outcome.thoughts,
-        "tokens": {
-            "prompt": progress.prompt_tokens,
-            "cached": progress.cached_tokens,
-            "completion": progress.completion_tokens,
-        },
-        "cost": None if unpriced else round(progress.cost, 6),
-        "stopped": progress.stopped or None,
+        **account_object(
+            outcome,
+            scored=outcome.answered,
+            truncated=outcome.truncated,
+            filtered=outcome.filtered,
+            empty=outcome.empty,
+            with_thoughts=outcome.thoughts,
+            priced=job.sending.prices is not None,
+        ),
     }
 
 
 def _show_workload(job: _Job, ledger_url: str, as_json: bool) -> None:
     """Say what would be sent; a ledger that is not there yet is not created."""
-    with tempfile.TemporaryDirectory() as nowhere:
-        try:
-            ledger = open_ledger(ledger_url, create=False)
-        except NoLedgerError:
-            ledger = open_ledger(f"sqlite:///{nowhere}/empty.db")
-        try:
-            work = answer_workload(ledger, job.questions, job.spec, job.settings)
-        finally:
-            ledger.close()
-    prices = job.sending.prices
-    cost = None if prices is None else prices.cost(work.prompt_tokens, 0, work.completion_tokens)
-    if as_json:
-        run = {
-            "planned": work.planned, "from_ledger": work.planned - work.calls, "sent": 0,
-            "would_send": work.calls, "prompt_tokens": work.prompt_tokens,
-            "completion_tokens_at_most": work.completion_tokens, "cost_at_most": cost,
-        }  # fmt: skip
-        print_json({"run": run})
-    say(
-        f"{work.planned} answers; {work.planned - work.calls} need no call, {work.calls} would be "
-        f"asked of {job.spec.identity}: about {work.prompt_tokens:,} prompt tokens and at most "
-        f"{work.completion_tokens:,} reply tokens"
-        + ("" if cost is None else f", at most ${cost:,.2f}")
-        + ". Nothing was sent."
-    )
+    with ledger_or_empty(ledger_url, needed=False) as ledger:
+        work = answer_workload(ledger, job.questions, job.spec, job.settings)
+    cost = worst_cost(work, job.sending.prices)
+    show_workload(work, job.spec.identity, cost, as_json=as_json, units="answers")
 
 
 def summary(run: AnswerRun) -> str:
@@ -283,7 +252,7 @@ def _notes(outcome: AnswerRun, job: _Job) -> list[str]:
     if outcome.unscored:
         notes.append(
             f"{outcome.unscored.total()} prompts exceed the model's context window and have no "
-            "answer. Serve the model with a longer one, or leave these questions out."
+            f"answer. To get them: {_UNANSWERED_REMEDY}."
         )
     return notes
 
@@ -303,30 +272,3 @@ def _next_command(job: _Job, options: AnswerOptions, url: str, occasions: int) -
     else:
         words += ["--models", settings.name, "--questions", options.questions]
     return f"Score them: {shlex.join([*words, '--ledger', url])}"
-
-
-def _end(outcome: AnswerRun, options: AnswerOptions) -> None:
-    """End with 130 after an interrupt, with 12 where too much is missing."""
-    progress = outcome.progress
-    if progress.stopped == INTERRUPTED:
-        say("Interrupted; finished work is kept. Run the same command again to go on.")
-        sys.exit(ExitCode.INTERRUPTED)
-    if outcome.missing_share <= options.max_unscored and not progress.stopped:
-        return
-    parts = []
-    if progress.stopped:
-        parts.append(f"stopped early: {progress.stopped}")
-    if progress.open:
-        left = dict(progress.open_why)
-        if unreached := progress.open - sum(left.values()):
-            left["not reached"] = unreached
-        listed = "; ".join(f"{count} {reason}" for reason, count in left.items())
-        parts.append(f"{progress.open} open ({listed}); the same command goes on with them")
-    if progress.last_rejection:
-        parts.append(f"the last rejection said: {progress.last_rejection}")
-    if outcome.unscored:
-        parts.append(f"{outcome.unscored.total()} prompts exceed the model's context window")
-    raise Incomplete(
-        f"incomplete: {'; '.join(parts)}. {outcome.missing_share:.1%} of the wanted answers are "
-        f"missing, {options.max_unscored:.1%} are allowed (--max-unscored)."
-    )

@@ -64,7 +64,8 @@ def items_of_ledger(
 ) -> list[Item]:
     """Stored answers as items; a question set completes those that came without a question."""
     stored = ledger.answers(models=models)
-    _require_models(models, {row.answer.model for row in stored}, ledger.url)
+    if {row.answer.model for row in stored} < set(models or ()):
+        _require_models(models, {row.answer.model for row in ledger.answers()}, ledger.url)
     if not stored:
         raise UsageError(
             f"{ledger.url} holds no answers. Import some (judge import answers FILE) or give "

@@ -9,16 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import TracebackType
-
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
+from typing import Any
 
 from judge.batching import (
     BatchAccount,
@@ -29,7 +20,8 @@ from judge.batching import (
     open_jobs,
     prefill,
 )
-from judge.cli._console import console, say
+from judge.cli._console import say
+from judge.cli._display import Bar, spending, tokens_object
 from judge.endpoint import ChatEndpoint, Completion, ModelSpec, OnFault, Prices
 from judge.errors import ExitCode, Incomplete, UsageError
 from judge.examples import ExamplePool
@@ -88,21 +80,13 @@ def prefill_for_score(
 
     async def prove() -> None:
         item = next(item for item in items if next(iter(plan_of([item])()), None) is not None)
-        tried: list[ChatEndpoint] = []
-
-        def open_one() -> ChatEndpoint:
-            usual = open_endpoint()
-            tried.append(
-                _OneCall(spec, concurrency=1, timeout_s=usual.timeout_s, prices=usual.prices)
-            )
-            return tried[-1]
-
+        one_call = _OneCallEach(spec, open_endpoint)
         run, _ = await collect(
-            ledger, [item], rubric, spec, settings, open_one, purpose="judge", examples=examples
+            ledger, [item], rubric, spec, settings, one_call, purpose="judge", examples=examples
         )
         _armed()  # the session took its signal handlers away with it
         account.went_ahead(run.progress)
-        if not any(endpoint.traffic.succeeded for endpoint in tried):
+        if not one_call.answered:
             raise _no_proof(run, spec)
 
     return prefill_with_display(
@@ -186,6 +170,23 @@ def require_collected(accounts: Mapping[str, BatchAccount]) -> None:
         )
 
 
+def batch_objects(accounts: Mapping[str, BatchAccount]) -> dict[str, Any]:
+    """The ``batches`` object of ``--json``: per judge, what its batches did and took."""
+    return {
+        name: {
+            "batches": account.batches,
+            "submitted": account.submitted,
+            "adopted": account.adopted,
+            "collected": account.collected,
+            "failed": dict(account.failed),
+            "pending": account.pending,
+            "tokens": tokens_object(account),
+            "cost": None if account.unpriced else round(account.cost, 6),
+        }
+        for name, account in accounts.items()
+    }
+
+
 def for_the_rest(open_endpoint: OpenEndpoint, options: BatchOptions) -> OpenEndpoint:
     """The endpoint of the run after its batches: as usual, or one that sends nothing.
 
@@ -230,6 +231,26 @@ class _OneCall(ChatEndpoint):
         return completion
 
 
+class _OneCallEach:
+    """Opens endpoints for one call each, as the usual one is set up; knows if one was answered."""
+
+    def __init__(self, spec: ModelSpec, usual: OpenEndpoint) -> None:
+        self._spec, self._usual = spec, usual
+        self._opened: list[ChatEndpoint] = []
+
+    def __call__(self) -> ChatEndpoint:
+        usual = self._usual()
+        self._opened.append(
+            _OneCall(self._spec, concurrency=1, timeout_s=usual.timeout_s, prices=usual.prices)
+        )
+        return self._opened[-1]
+
+    @property
+    def answered(self) -> bool:
+        """Whether any call came back."""
+        return any(endpoint.traffic.succeeded for endpoint in self._opened)
+
+
 def _no_proof(run: ScoreRun, spec: ModelSpec) -> BaseException:
     if run.progress.stopped == INTERRUPTED:
         return KeyboardInterrupt()
@@ -259,56 +280,30 @@ def _armed() -> None:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
-class BatchDisplay:
+class BatchDisplay(Bar):
     """A bar over the lines of all batches that are waited for, and a summary at the end."""
 
     def __init__(self, judge: str, account: BatchAccount) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            TaskProgressColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[state]}", markup=False),
-            console=console,
-        )
-        self._task = self._progress.add_task(f"batches at {judge}", total=None, state="")
+        super().__init__(f"batches at {judge}", time_left=False)
         self._account = account
         self._told: set[str] = set()
 
-    def __enter__(self) -> BatchDisplay:
-        """Show the bar."""
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Leave the bar as it stands and say what came out."""
-        self._progress.stop()
-        if self._account.batches or self._account.rounds:
-            say(summary(self._account))
+    def summary(self) -> str:
+        """The pre-fill in words, once it has a batch."""
+        return summary(self._account) if self._account.batches or self._account.rounds else ""
 
     def update(self, account: BatchAccount) -> None:
         """Take over the state of the pre-fill; called whenever it changes."""
         for batch in account.batches:
             if batch not in self._told:
                 self._told.add(batch)
-                self._progress.console.print(f"Batch {batch}", markup=False)
+                say(f"Batch {batch}")
         parts = [account.phase]
         if account.erred:
             parts.append(f"{account.erred:,} failed")
         if account.next_look_s:
             parts.append(f"next look in {account.next_look_s:.0f} s")
-        self._progress.update(
-            self._task,
-            total=account.total or None,
-            completed=account.done + account.erred,
-            state=" · ".join(parts)[:160],
-        )
+        self.show(account.done + account.erred, account.total or None, parts)
 
 
 def summary(account: BatchAccount) -> str:
@@ -330,9 +325,5 @@ def summary(account: BatchAccount) -> str:
     if account.elsewhere:
         text += f" {account.elsewhere:,} calls are under way in another process."
     if account.collected or account.ahead:
-        text += (
-            f" {account.prompt_tokens:,} prompt tokens ({account.cached_tokens:,} cached), "
-            f"{account.completion_tokens:,} reply tokens"
-        )
-        text += f", ${account.cost:,.4f}." if account.cost and not account.unpriced else "."
+        text += f" {spending(account)}"
     return text

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -21,3 +23,8 @@ def print_json(value: dict[str, Any]) -> None:
 
     sys.stdout.buffer.write(orjson.dumps(value, option=orjson.OPT_INDENT_2) + b"\n")
     sys.stdout.flush()
+
+
+def path_text(path: Path) -> str:
+    """A path as text for JSON, which cannot hold a file name that is not valid Unicode."""
+    return os.fsencode(path).decode("utf-8", "replace")

@@ -1,10 +1,10 @@
-"""Live progress of any run against an endpoint, and what every summary says of its costs."""
+"""Live progress of whatever is waited for, and what every summary says of its costs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, Self, TypeVar
 
 from rich.progress import (
     BarColumn,
@@ -20,33 +20,31 @@ from judge.cli._console import console, say
 from judge.endpoint import ChatEndpoint
 from judge.execution import Account
 
+_LONGEST_STATE = 160
+
 A = TypeVar("A", bound=Account)
 
 
-class RunDisplay(Generic[A]):
-    """A bar with units, rate, tokens, cost, time left and troubles; a summary at the end.
+class Bar:
+    """A bar on stderr with words behind it, which stays when it ends; a summary after it.
 
-    ``troubles`` says in a few words what is wrong with a run's results so far ("" for nothing).
+    ``time_left`` is for work whose pace says when it will be done.
     """
 
-    def __init__(
-        self, title: str, *, summary: Callable[[A], str], troubles: Callable[[A], str]
-    ) -> None:
+    def __init__(self, title: str, *, time_left: bool) -> None:
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             TaskProgressColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            *([TimeRemainingColumn()] if time_left else []),
             TextColumn("{task.fields[state]}", markup=False),
             console=console,
         )
         self._task = self._progress.add_task(title, total=None, state="")
-        self._summary, self._troubles = summary, troubles
-        self._last: A | None = None
 
-    def __enter__(self) -> RunDisplay[A]:
+    def __enter__(self) -> Self:
         """Show the bar."""
         self._progress.start()
         return self
@@ -59,32 +57,88 @@ class RunDisplay(Generic[A]):
     ) -> None:
         """Leave the bar as it stands and say what came out."""
         self._progress.stop()
-        if self._last is not None:
-            say(self._summary(self._last))
+        if text := self.summary():
+            say(text)
+
+    def summary(self) -> str:
+        """What came out, in words; "" for nothing to say."""
+        return ""
+
+    def show(self, completed: int, total: int | None, parts: list[str]) -> None:
+        """Move the bar; ``parts`` are the words behind it. An unknown ``total`` is None."""
+        state = " · ".join(parts)[:_LONGEST_STATE]
+        self._progress.update(self._task, total=total, completed=completed, state=state)
+
+    @property
+    def speed(self) -> float:
+        """How many units are completed per second."""
+        return self._progress.tasks[self._task].speed or 0.0
+
+
+class RunDisplay(Bar, Generic[A]):
+    """A bar with units, rate, tokens, cost, time left and troubles; a summary at the end.
+
+    ``troubles`` says in a few words what is wrong with a run's results so far ("" for nothing).
+    """
+
+    def __init__(
+        self, title: str, *, summary: Callable[[A], str], troubles: Callable[[A], str]
+    ) -> None:
+        super().__init__(title, time_left=True)
+        self._summary, self._troubles = summary, troubles
+        self._last: A | None = None
+
+    def summary(self) -> str:
+        """The run in words, once it has shown itself."""
+        return "" if self._last is None else self._summary(self._last)
 
     def update(self, run: A, endpoint: ChatEndpoint | None) -> None:
         """Take over the state of the run; called a few times per second."""
         self._last = run
-        self._progress.update(
-            self._task,
-            total=run.progress.planned,
-            completed=run.progress.settled,
-            state=self._state(run, endpoint),
-        )
+        self.show(run.progress.settled, run.progress.planned, self._parts(run, endpoint))
 
-    def _state(self, run: A, endpoint: ChatEndpoint | None) -> str:
+    def _parts(self, run: A, endpoint: ChatEndpoint | None) -> list[str]:
         if endpoint is None:
-            return ""
+            return []
         progress, traffic = run.progress, endpoint.traffic
-        speed = self._progress.tasks[self._task].speed or 0
         tokens = progress.prompt_tokens + progress.completion_tokens
-        parts = [f"{speed:.1f}/s", f"{endpoint.limit.in_flight} in flight", f"{tokens:,} tokens"]
+        parts = [
+            f"{self.speed:.1f}/s", f"{endpoint.limit.in_flight} in flight", f"{tokens:,} tokens",
+        ]  # fmt: skip
         if endpoint.prices is not None:
             parts.append(f"${progress.cost:.2f}")
         parts += filter(None, [self._troubles(run)])
         if traffic.faults:
             parts.append(f"{traffic.faults} failed tries, last: {traffic.last_fault}")
-        return " · ".join(parts)[:160]
+        return parts
+
+
+class Spent(Protocol):
+    """What replies took: tokens, USD, and how many of them have no known price."""
+
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    cost: float
+    unpriced: int
+
+
+def spending(of: Spent) -> str:
+    """Tokens in words, and the cost where all of it is known."""
+    return (
+        f"{of.prompt_tokens:,} prompt tokens ({of.cached_tokens:,} cached), "
+        f"{of.completion_tokens:,} reply tokens"
+        + (f", ${of.cost:,.4f}." if of.cost and not of.unpriced else ".")
+    )
+
+
+def tokens_object(of: Spent) -> dict[str, int]:
+    """The ``tokens`` object of ``--json``."""
+    return {
+        "prompt": of.prompt_tokens,
+        "cached": of.cached_tokens,
+        "completion": of.completion_tokens,
+    }
 
 
 def traffic_summary(run: Account) -> str:
@@ -92,11 +146,7 @@ def traffic_summary(run: Account) -> str:
     progress = run.progress
     text = f"{run.sent} requests sent, {progress.from_ledger} units from the ledger."
     if run.sent:
-        text += (
-            f" {progress.prompt_tokens:,} prompt tokens ({progress.cached_tokens:,} cached), "
-            f"{progress.completion_tokens:,} reply tokens"
-        )
-        text += f", ${progress.cost:,.4f}." if progress.cost and not progress.unpriced else "."
+        text += f" {spending(progress)}"
     for refused in dict.fromkeys(run.given_up):
         text += f"\nThe server does not take {refused}. It is no longer asked for that."
     return text

@@ -134,3 +134,8 @@ BatchRestOption = Annotated[
     typer.Option("--batch-rest", help="Calls that batches did not bring: left open, or sent live."),
 ]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of report.html and .json.")]
+
+
+def names_of(text: str | None) -> list[str] | None:
+    """The names of an option that takes several with commas; None where it was not given."""
+    return None if text is None else [name.strip() for name in text.split(",")]

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from judge.cli._answers import GivenAnswers, items_of_ledger, read_given
 from judge.cli._auto import auto_judge
 from judge.cli._console import console, print_json, say
-from judge.cli._display import RunDisplay, traffic_summary
+from judge.cli._criteria import criteria_of
+from judge.cli._display import RunDisplay
+from judge.cli._dry_run import ledger_or_empty, show_workload, worst_cost
+from judge.cli._options import names_of
+from judge.cli._outcome import (
+    account_object,
+    end_if_interrupted,
+    require_complete,
+    summary,
+    troubles,
+)
+from judge.cli._pages import Written, write_page
 from judge.cli._sending import Sending, SendingOptions, temperature_of
 from judge.cli._serving import served
 from judge.endpoint import Decoding, ModelSpec, parse_spec
-from judge.errors import ExitCode, Incomplete, NoLedgerError, UsageError
-from judge.execution import INTERRUPTED
+from judge.errors import UsageError
 from judge.ledger import Ledger, open_ledger
 from judge.pairwise import (
     Pairing,
@@ -31,12 +36,15 @@ from judge.pairwise import (
     comparison,
     paired,
     render_page,
+    require_model,
     share,
     signed,
     workload,
 )
 from judge.rubric import Criterion, Rubric, load_rubric
 from judge.weights import Weights, load_profile
+
+_UNSCORED_REMEDY = "--occasion NAME asks anew, and --max-unscored allows more missing"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,10 +110,11 @@ def pairwise(options: PairwiseOptions, *, ledger_url: str, dry_run: bool, as_jso
     show(result)
     shown: dict[str, Any] = {"run": run_object(outcome, job), "pairwise": result["pairwise"]}
     if options.out is not None:
-        shown["report"] = write(result, options.out)
+        shown |= write(result, options.out).object()
     if as_json:
         print_json(shown)
-    _end(outcome, options)
+    end_if_interrupted(outcome)
+    require_complete(outcome, options.max_unscored, [_UNSCORED_REMEDY])
 
 
 def _prepare(options: PairwiseOptions) -> _Job:
@@ -118,11 +127,7 @@ def _prepare(options: PairwiseOptions) -> _Job:
             f"--models {options.models}: expected two different models, e.g. --models old,new."
         )
     spec = parse_spec(auto_judge(options.judge))
-    if spec.offline:
-        raise UsageError(
-            "--judge offline: the baseline's formulas read one answer at a time and cannot compare "
-            "two. Name a model, e.g. openai:MODEL."
-        )
+    require_model(spec)
     sending = Sending(options.sending)
     if spec.local is None:
         spec.api_key()
@@ -139,27 +144,13 @@ def _prepare(options: PairwiseOptions) -> _Job:
     return _Job(
         spec=spec,
         rubric=rubric,
-        criteria=_criteria(options.criteria, rubric),
+        criteria=criteria_of(rubric, names_of(options.criteria)),
         models=models,
         weights=weights,
         settings=settings,
         sending=sending,
         given=given,
     )
-
-
-def _criteria(text: str | None, rubric: Rubric) -> tuple[Criterion, ...]:
-    """The criteria to compare on, in the order of the rubric; all without --criteria."""
-    if text is None:
-        return rubric.criteria
-    wanted = [name.strip() for name in text.split(",")]
-    known = [criterion.criterion for criterion in rubric.criteria]
-    for name in wanted:
-        if name not in known:
-            raise UsageError(
-                f"--criteria {name}: not a criterion of {rubric.name}; it has {', '.join(known)}."
-            )
-    return tuple(criterion for criterion in rubric.criteria if criterion.criterion in wanted)
 
 
 def _pairing(options: PairwiseOptions, job: _Job, ledger: Ledger | None) -> Pairing:
@@ -184,7 +175,7 @@ def _run(
 ) -> PairRun:
     with served(job.spec, needed=needed) as spec:
         display: RunDisplay[PairRun] = RunDisplay(
-            f"comparing with {job.spec.identity}", summary=summary, troubles=_troubles
+            f"comparing with {job.spec.identity}", summary=summary, troubles=troubles
         )
         with display:
             return asyncio.run(
@@ -205,45 +196,18 @@ def _run(
 
 def run_object(outcome: PairRun, job: _Job) -> dict[str, Any]:
     """The ``run`` object of ``--json``."""
-    progress = outcome.progress
-    unpriced = job.sending.prices is None or progress.unpriced
     return {
         "run": outcome.run,
         "judge": job.spec.identity,
         "models": list(job.models),
-        "planned": progress.planned,
-        "sent": outcome.sent,
-        "from_ledger": progress.from_ledger,
-        "scored": outcome.scored,
-        "not_applicable": outcome.not_applicable,
-        "unscored": dict(sorted(outcome.unscored.items())),
-        "open": progress.open,
-        "open_why": progress.open_why,
-        "repaired": outcome.repaired,
-        "tokens": {
-            "prompt": progress.prompt_tokens,
-            "cached": progress.cached_tokens,
-            "completion": progress.completion_tokens,
-        },
-        "cost": None if unpriced else round(progress.cost, 6),
-        "stopped": progress.stopped or None,
+        **account_object(
+            outcome,
+            scored=outcome.scored,
+            not_applicable=outcome.not_applicable,
+            repaired=outcome.repaired,
+            priced=job.sending.prices is not None,
+        ),
     }
-
-
-def summary(run: PairRun) -> str:
-    """A run in a few sentences."""
-    missing = ", ".join(f"{count} {reason}" for reason, count in run.unscored.most_common())
-    return (
-        f"{run.progress.planned} units: {run.scored} scored, {run.not_applicable} not applicable, "
-        f"{run.unscored.total()} unscored"
-        + (f" ({missing})" if missing else "")
-        + f", {run.progress.open} open. "
-        + traffic_summary(run)
-    )
-
-
-def _troubles(run: PairRun) -> str:
-    return f"{run.unscored.total()} unscored" if run.unscored else ""
 
 
 def show(result: dict[str, Any]) -> None:
@@ -301,90 +265,17 @@ def _cell(
     return f"{shown(entry[value])} [{shown(low)}, {shown(high)}]"
 
 
-def write(result: dict[str, Any], out: Path) -> dict[str, str]:
+def write(result: dict[str, Any], out: Path) -> Written:
     """Write pairwise.html and pairwise.json into a folder, which is created if it is missing."""
-    html, json = out / "pairwise.html", out / "pairwise.json"
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        _replace(html, render_page(result).encode())
-        _replace(json, orjson.dumps(result, option=orjson.OPT_INDENT_2))
-    except OSError as error:
-        raise UsageError(
-            f"{out}: the result cannot be written ({error.strerror}). Name another folder with "
-            "--out."
-        ) from error
-    say(f"Result: {html.resolve()}")
-    return {"html": str(html), "json": str(json)}
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    written = write_page(out, "pairwise", render_page(result), result)
+    say(f"Report: {written.html.resolve()}")
+    return written
 
 
 def _show_workload(options: PairwiseOptions, job: _Job, ledger_url: str, as_json: bool) -> None:
     """Say what would be sent; a ledger that is not there yet is not created."""
-    with tempfile.TemporaryDirectory() as nowhere:
-        try:
-            ledger = open_ledger(ledger_url, create=False)
-        except NoLedgerError:
-            if job.given is None:
-                raise
-            ledger = open_ledger(f"sqlite:///{nowhere}/empty.db")
-        try:
-            held = None if job.given is not None else ledger
-            pairs = _pairing(options, job, held).pairs
-            work = workload(ledger, pairs, job.criteria, job.spec, job.settings)
-        finally:
-            ledger.close()
-    prices = job.sending.prices
-    cost = None if prices is None else prices.cost(work.prompt_tokens, 0, work.completion_tokens)
-    if as_json:
-        run = {
-            "planned": work.planned, "from_ledger": work.planned - work.calls, "sent": 0,
-            "would_send": work.calls, "prompt_tokens": work.prompt_tokens,
-            "completion_tokens_at_most": work.completion_tokens, "cost_at_most": cost,
-        }  # fmt: skip
-        print_json({"run": run})
-    say(
-        f"{work.planned} units; {work.planned - work.calls} need no call, {work.calls} would be "
-        f"sent to {job.spec.identity}: about {work.prompt_tokens:,} prompt tokens and at most "
-        f"{work.completion_tokens:,} reply tokens"
-        + ("" if cost is None else f", at most ${cost:,.2f}")
-        + ". Nothing was sent."
-    )
-
-
-def _end(outcome: PairRun, options: PairwiseOptions) -> None:
-    """End with 130 after an interrupt, with 12 where too much is missing."""
-    if outcome.progress.stopped == INTERRUPTED:
-        say("Interrupted; finished work is kept. Run the same command again to go on.")
-        sys.exit(ExitCode.INTERRUPTED)
-    if outcome.missing_share > options.max_unscored or outcome.progress.stopped:
-        raise Incomplete(_incomplete_text(outcome, options))
-
-
-def _incomplete_text(outcome: PairRun, options: PairwiseOptions) -> str:
-    progress = outcome.progress
-    parts, remedies = [], []
-    if progress.stopped:
-        parts.append(f"stopped early: {progress.stopped}")
-    if progress.open:
-        left = dict(progress.open_why)
-        if unreached := progress.open - sum(left.values()):
-            left["not reached"] = unreached
-        listed = "; ".join(f"{count} {reason}" for reason, count in left.items())
-        parts.append(f"{progress.open} open ({listed})")
-        remedies.append("the same command goes on with open units")
-    if progress.last_rejection:
-        parts.append(f"the last rejection said: {progress.last_rejection}")
-    if outcome.unscored:
-        why = ", ".join(f"{count} {reason}" for reason, count in outcome.unscored.most_common())
-        parts.append(f"{outcome.unscored.total()} unscored ({why})")
-        remedies.append("--occasion NAME asks anew, and --max-unscored allows more missing")
-    return (
-        f"incomplete: {'; '.join(parts)}. {outcome.missing_share:.1%} of the wanted verdicts are "
-        f"missing, {options.max_unscored:.1%} are allowed (--max-unscored). To go on: "
-        f"{'; '.join(remedies)}."
-    )
+    with ledger_or_empty(ledger_url, needed=job.given is None) as ledger:
+        pairs = _pairing(options, job, None if job.given is not None else ledger).pairs
+        work = workload(ledger, pairs, job.criteria, job.spec, job.settings)
+    cost = worst_cost(work, job.sending.prices)
+    show_workload(work, job.spec.identity, cost, as_json=as_json)

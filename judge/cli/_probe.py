@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from judge import __version__
 from judge.cli._answers import items_of_ledger, read_given
 from judge.cli._auto import auto_judge
 from judge.cli._console import console, print_json, say
+from judge.cli._criteria import criteria_of
 from judge.cli._display import RunDisplay
+from judge.cli._dry_run import at_most, ledger_or_empty, workload_object, worst_cost
+from judge.cli._outcome import (
+    account_object,
+    end_if_interrupted,
+    reasons,
+    require_complete,
+    troubles,
+)
+from judge.cli._pages import write_page
 from judge.cli._sending import Sending, SendingOptions, temperature_of
 from judge.cli._serving import served
 from judge.endpoint import ChatEndpoint, Decoding, ModelSpec, parse_spec
-from judge.errors import ExitCode, Incomplete, NoLedgerError, UsageError
-from judge.execution import INTERRUPTED
+from judge.errors import UsageError
+from judge.execution import Workload
 from judge.ledger import Ledger, open_ledger
 from judge.probes import (
     Batch,
@@ -40,7 +45,7 @@ from judge.probes import (
     study_workload,
 )
 from judge.rubric import Rubric, load_rubric
-from judge.scoring import Item, ScoreRun, ScoreSettings, Workload
+from judge.scoring import Item, ScoreRun, ScoreSettings
 from judge.settings import Mode, PromptOrder, Scoring
 
 CLAIM = (
@@ -48,6 +53,8 @@ CLAIM = (
     "those drawn. They say nothing about another judge, another rubric or another version of this "
     "one."
 )
+
+_UNSCORED_REMEDY = "the page shows what is missing where"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +96,13 @@ class _Job:
 def probe(options: ProbeOptions, *, ledger_url: str, dry_run: bool, as_json: bool) -> None:
     """Carry a study out, write its page, and end with the exit code that says how it went."""
     job = _prepare(options)
-    with _opened(ledger_url, options, dry_run=dry_run) as ledger:
+    stored = options.answers is None
+    opened: AbstractContextManager[Ledger] = (
+        ledger_or_empty(ledger_url, needed=stored)
+        if dry_run
+        else closing(open_ledger(ledger_url, create=not stored))
+    )
+    with opened as ledger:
         study = _study(options, job, _items(options, ledger))
         work = study_workload(ledger, study, job.spec, job.settings)
         say(_announcement(study, job, work))
@@ -100,33 +113,22 @@ def probe(options: ProbeOptions, *, ledger_url: str, dry_run: bool, as_json: boo
             return
         collected = _carry_out(job, ledger, study, work)
     account = collected.account
-    if account.stopped == INTERRUPTED:
-        say("Interrupted; finished work is kept. Run the same command again to go on.")
-        sys.exit(ExitCode.INTERRUPTED)
+    end_if_interrupted(account)
     report = {
         "study": _study_object(options, job, study, collected),
         **findings(study, collected, options.seed),
     }
-    html, data = _write(report, options.out)
+    written = write_page(options.out, "probe", render_html(report), report)
     show(report)
     if as_json:
-        print_json({"probe": report, "report": {"html": str(html), "json": str(data)}})
-    say(f"Report: {html.resolve()}")
-    if account.stopped or account.missing_share > options.max_unscored:
-        raise Incomplete(_incomplete_text(collected, options))
+        print_json({"probe": report, **written.object()})
+    say(f"Report: {written.html.resolve()}")
+    require_complete(account, options.max_unscored, [_UNSCORED_REMEDY])
 
 
 def _prepare(options: ProbeOptions) -> _Job:
     rubric = load_rubric(options.rubric)
-    if options.criteria is not None:
-        known = {criterion.criterion: criterion for criterion in rubric.criteria}
-        for name in options.criteria:
-            if name not in known:
-                raise UsageError(
-                    f"--criteria {name}: the rubric {rubric.name} has {', '.join(known)}."
-                )
-        wanted = tuple(c for c in rubric.criteria if c.criterion in options.criteria)
-        rubric = replace(rubric, criteria=wanted)
+    rubric = replace(rubric, criteria=criteria_of(rubric, options.criteria))
     chosen(options.probes, options.expectations)
     spec = parse_spec(auto_judge(options.judge))
     sending = Sending(options.sending)
@@ -144,22 +146,6 @@ def _prepare(options: ProbeOptions) -> _Job:
         ),
     )
     return _Job(spec=spec, rubric=rubric, settings=settings, sending=sending)
-
-
-@contextmanager
-def _opened(url: str, options: ProbeOptions, *, dry_run: bool) -> Iterator[Ledger]:
-    """The ledger; a dry run does not create one that is not there yet."""
-    with tempfile.TemporaryDirectory() as nowhere:
-        try:
-            ledger = open_ledger(url, create=options.answers is not None and not dry_run)
-        except NoLedgerError:
-            if options.answers is None:
-                raise
-            ledger = open_ledger(f"sqlite:///{nowhere}/empty.db")
-        try:
-            yield ledger
-        finally:
-            ledger.close()
 
 
 def _items(options: ProbeOptions, ledger: Ledger) -> Sequence[Item]:
@@ -195,12 +181,8 @@ def _announcement(study: Study, job: _Job, work: Workload) -> str:
         f"{work.calls} calls to send to {job.spec.identity}"
     )
     if work.calls:
-        text += (
-            f", about {work.prompt_tokens:,} prompt tokens and at most "
-            f"{work.completion_tokens:,} reply tokens"
-        )
-    cost = _cost(job, work)
-    text += "." if cost is None else f", at most ${cost:,.2f}."
+        text += f", {at_most(work, worst_cost(work, job.sending.prices))}"
+    text += "."
     for batch in study.batches:
         text += (
             f"\n  {batch.name}: {len(batch.items)} answers × {len(batch.rubric.criteria)} criteria"
@@ -211,20 +193,9 @@ def _announcement(study: Study, job: _Job, work: Workload) -> str:
     return text
 
 
-def _cost(job: _Job, work: Workload) -> float | None:
-    if job.sending.prices is None:
-        return None
-    return job.sending.prices.cost(work.prompt_tokens, 0, work.completion_tokens)
-
-
 def _workload_object(study: Study, job: _Job, work: Workload) -> dict[str, Any]:
     return {
-        "planned": work.planned,
-        "would_send": work.calls,
-        "sent": 0,
-        "prompt_tokens": work.prompt_tokens,
-        "completion_tokens_at_most": work.completion_tokens,
-        "cost_at_most": _cost(job, work),
+        **workload_object(work, worst_cost(work, job.sending.prices)),
         "batches": [
             {"name": b.name, "answers": len(b.items), "samples": b.samples} for b in study.batches
         ],
@@ -239,7 +210,7 @@ def _carry_out(job: _Job, ledger: Ledger, study: Study, work: Workload) -> Colle
         def on_batch(batch: Batch) -> Callable[[ScoreRun, ChatEndpoint | None], None]:
             bar.close()
             display: RunDisplay[ScoreRun] = RunDisplay(
-                f"{batch.name}", summary=lambda run: _summary(batch, run), troubles=_troubles
+                f"{batch.name}", summary=lambda run: _summary(batch, run), troubles=troubles
             )
             return bar.enter_context(display).update
 
@@ -249,7 +220,7 @@ def _carry_out(job: _Job, ledger: Ledger, study: Study, work: Workload) -> Colle
 
 
 def _summary(batch: Batch, run: ScoreRun) -> str:
-    missing = ", ".join(f"{count} {reason}" for reason, count in run.unscored.most_common())
+    missing = reasons(run.unscored)
     return (
         f"{batch.name}: {run.scored} of {run.progress.planned - run.not_applicable} scored"
         + (f", {missing}" if missing else "")
@@ -258,16 +229,11 @@ def _summary(batch: Batch, run: ScoreRun) -> str:
     )
 
 
-def _troubles(run: ScoreRun) -> str:
-    return f"{run.unscored.total()} unscored" if run.unscored else ""
-
-
 def _study_object(
     options: ProbeOptions, job: _Job, study: Study, collected: Collected
 ) -> dict[str, Any]:
     """What was asked of whom and when, and what is missing."""
     account = collected.account
-    unpriced = job.sending.prices is None or account.unpriced
     return {
         "claim": CLAIM,
         "judge": job.spec.identity,
@@ -287,38 +253,16 @@ def _study_object(
         "n_questions": len({item.question.question_id for item in study.originals}),
         "made_at": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "version": __version__,
-        "planned": account.planned,
-        "wanted": account.planned - account.not_applicable,
-        "scored": account.scored,
-        "unscored": dict(sorted(account.unscored.items())),
-        "open": account.open,
+        **account_object(
+            account,
+            scored=account.scored,
+            not_applicable=account.not_applicable,
+            repaired=account.repaired,
+            priced=job.sending.prices is not None,
+        ),
+        "wanted": account.progress.planned - account.not_applicable,
         "missing_share": account.missing_share,
-        "sent": account.sent,
-        "from_ledger": account.from_ledger,
-        "cost": None if unpriced else round(account.cost, 6),
-        "stopped": account.stopped,
     }
-
-
-def _write(report: Mapping[str, Any], out: Path) -> tuple[Path, Path]:
-    """Write probe.html and probe.json into a folder, which is created if it is missing."""
-    html, data = out / "probe.html", out / "probe.json"
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        _replace(html, render_html(report).encode())
-        _replace(data, orjson.dumps(report, option=orjson.OPT_INDENT_2))
-    except OSError as error:
-        raise UsageError(
-            f"{out}: the report cannot be written ({error.strerror}). Name another folder with "
-            "--out."
-        ) from error
-    return html, data
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(content)
-    temporary.replace(path)
 
 
 def show(report: Mapping[str, Any]) -> None:
@@ -358,21 +302,3 @@ def _decisive(entry: Mapping[str, Any]) -> str:
         return f"{entry['n_raised']} of {len(entry['flagged'])} flagged answers owe it their score"
     needed = [row["needed"] for row in entry.get("criteria", ()) if row.get("needed")]
     return f"about {max(needed)} questions would decide" if needed else ""
-
-
-def _incomplete_text(collected: Collected, options: ProbeOptions) -> str:
-    account = collected.account
-    parts = []
-    if account.stopped:
-        parts.append(f"stopped early: {account.stopped}")
-    if account.open:
-        why = "; ".join(f"{count} {reason}" for reason, count in account.open_why.most_common())
-        parts.append(f"{account.open} open ({why})" if why else f"{account.open} open")
-    if account.unscored:
-        why = ", ".join(f"{count} {reason}" for reason, count in account.unscored.most_common())
-        parts.append(f"{account.unscored.total()} unscored ({why})")
-    return (
-        f"incomplete: {'; '.join(parts)}. {account.missing_share:.1%} of the wanted verdicts are "
-        f"missing, {options.max_unscored:.1%} are allowed (--max-unscored). The same command goes "
-        "on with open ones; the page shows what is missing where."
-    )

@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from judge.cli._console import console, print_json, say
-from judge.errors import UsageError
+from judge.cli._pages import Written, write_page
 from judge.ledger import open_ledger
 from judge.report import build_report, render_html
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """Where a report lies."""
-
-    html: Path
-    json: Path
-
-    def object(self) -> dict[str, Any]:
-        """The ``report`` object of ``--json``."""
-        return {"report": {"html": str(self.html), "json": str(self.json)}}
 
 
 def report(
@@ -53,23 +37,7 @@ def report(
 
 def write(report: Mapping[str, Any], out: Path) -> Written:
     """Write report.html and report.json into a folder, which is created if it is missing."""
-    written = Written(out / "report.html", out / "report.json")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        _replace(written.html, render_html(report).encode())
-        _replace(written.json, orjson.dumps(report, option=orjson.OPT_INDENT_2))
-    except OSError as error:
-        raise UsageError(
-            f"{out}: the report cannot be written ({error.strerror}). Name another folder with "
-            "--out."
-        ) from error
-    return written
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    return write_page(out, "report", render_html(report), report)
 
 
 def show_overall(data: Mapping[str, Any]) -> None:
@@ -95,6 +63,8 @@ def show_overall(data: Mapping[str, Any]) -> None:
 
 def _cell(estimate: dict[str, Any]) -> str:
     if estimate["value"] is None:
-        return "unscored"
+        if estimate["unscored"]:
+            return "unscored"
+        return "open" if estimate["open"] else "n/a"
     text = f"{estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
     return text + (" " if estimate["coverage"] == 1 else "*")

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from judge.batching import BatchAccount
 from judge.cli import _reporting
 from judge.cli._answers import GivenAnswers, items_of_ledger, read_given
 from judge.cli._auto import auto_judge
 from judge.cli._batching import (
+    batch_objects,
     for_the_rest,
     pending_note,
     prefill_for_score,
@@ -20,13 +20,14 @@ from judge.cli._batching import (
 )
 from judge.cli._console import print_json, say
 from judge.cli._display import RunDisplay
-from judge.cli._outcome import end, run_object, summary, troubles
+from judge.cli._dry_run import ledger_or_empty, show_workload, worst_cost
+from judge.cli._outcome import summary, troubles
 from judge.cli._scoring_job import ScoreJob, ScoreOptions, score_job
+from judge.cli._scoring_outcome import end, run_object
 from judge.cli._serving import served
 from judge.endpoint import ChatEndpoint, ModelSpec
-from judge.errors import NoLedgerError
 from judge.examples import ExamplePool, pool_of
-from judge.execution import INTERRUPTED
+from judge.execution import INTERRUPTED, Workload
 from judge.ledger import Ledger, open_ledger
 from judge.report import build_report, build_summary
 from judge.resources import shipped
@@ -34,7 +35,6 @@ from judge.scoring import (
     Item,
     ScoreRun,
     ScoreSettings,
-    Workload,
     missing_calls,
     record_panel,
     workload,
@@ -51,13 +51,16 @@ def score(options: ScoreOptions, *, ledger_url: str, dry_run: bool, as_json: boo
         return
     ledger = open_ledger(ledger_url, create=given is not None)
     try:
-        run, outcomes = _run(options, job, ledger, _items(options, given, ledger))
+        items = _items(options, given, ledger)
+        batches = _batches(options, job, ledger, items, as_json)
+        run, outcomes = _run(options, job, ledger, items)
         report = build_summary(ledger, run, options.weights, options.stage)
     finally:
         ledger.close()
     _reporting.show_overall(report)
     if as_json:
-        print_json({"run": run_object(run, outcomes, job), "estimates": report["estimates"]})
+        found = {"run": run_object(run, outcomes, job), "estimates": report["estimates"]}
+        print_json(found | ({"batches": batch_objects(batches)} if batches else {}))
     say(f"Report: judge report --run {run} --ledger {ledger.url}")
     end(outcomes, options)
 
@@ -113,7 +116,6 @@ def _run(
     An interrupt ends a panel with the judge that was at work; its run is then the one reported on.
     """
     examples = _examples(options, job, ledger)
-    _batches(job, ledger, items, examples)
     outcomes: list[ScoreRun] = []
     for number, (spec, settings) in enumerate(job.judges):
         outcome = _run_judge(job, number, spec, settings, ledger, items, examples)
@@ -126,8 +128,8 @@ def _run(
 
 
 def _batches(
-    job: ScoreJob, ledger: Ledger, items: Sequence[Item], examples: ExamplePool | None
-) -> None:
+    options: ScoreOptions, job: ScoreJob, ledger: Ledger, items: Sequence[Item], as_json: bool
+) -> dict[str, BatchAccount]:
     """Have the calls of every judge done in batches; all are submitted before one is waited for.
 
     Without --batch, say which calls are in batches and will be waited for.
@@ -136,9 +138,10 @@ def _batches(
         for spec, _ in job.judges:
             if note := pending_note(ledger, spec):
                 say(note)
-        return
+        return {}
+    examples = _examples(options, job, ledger)
     several = job.batching.wait and len(job.judges) > 1
-    accounts = {}
+    accounts: dict[str, BatchAccount] = {}
     for wait in (False, True) if several else (job.batching.wait,):
         for number, (spec, settings) in enumerate(job.judges):
             if spec.offline and len(job.judges) > 1:
@@ -156,7 +159,10 @@ def _batches(
                 cap=job.sending.cap,
             )
             job.sending.book(account)
+    if as_json and any(account.pending for account in accounts.values()):
+        print_json({"batches": batch_objects(accounts)})
     require_collected(accounts)
+    return accounts
 
 
 def _run_judge(
@@ -198,22 +204,6 @@ def _examples(options: ScoreOptions, job: ScoreJob, ledger: Ledger) -> ExamplePo
     return pool_of(ledger.ratings(), stored, job.rubric, options.shots)
 
 
-@contextmanager
-def _ledger_or_none(ledger_url: str, *, needed: bool) -> Iterator[Ledger]:
-    """The ledger, or an empty one in its place: a dry run does not create it."""
-    with tempfile.TemporaryDirectory() as nowhere:
-        try:
-            ledger = open_ledger(ledger_url, create=False)
-        except NoLedgerError:
-            if needed:
-                raise
-            ledger = open_ledger(f"sqlite:///{nowhere}/empty.db")
-        try:
-            yield ledger
-        finally:
-            ledger.close()
-
-
 def _show_workload(
     options: ScoreOptions,
     job: ScoreJob,
@@ -222,38 +212,13 @@ def _show_workload(
     as_json: bool,
 ) -> None:
     """Say what would be sent."""
-    with _ledger_or_none(ledger_url, needed=given is None) as ledger:
+    with ledger_or_empty(ledger_url, needed=given is None) as ledger:
         items = _items(options, None, ledger) if given is None else given.items(None)
         examples = _examples(options, job, ledger)
-        works = [
-            workload(ledger, items, job.rubric, spec, settings, examples)
-            for spec, settings in job.judges
-        ]
-    work = Workload(
-        planned=sum(each.planned for each in works),
-        calls=sum(each.calls for each in works),
-        covered=sum(each.covered for each in works),
-        prompt_tokens=sum(each.prompt_tokens for each in works),
-        completion_tokens=sum(each.completion_tokens for each in works),
-    )
-    cost = None
-    if all(job.sending.prices_of(number) for number in range(len(works))):
-        cost = sum(
-            prices.cost(each.prompt_tokens, 0, each.completion_tokens)
-            for number, each in enumerate(works)
-            if (prices := job.sending.prices_of(number))
-        )
-    if as_json:
-        run = {
-            "planned": work.planned, "from_ledger": work.planned - work.covered, "sent": 0,
-            "would_send": work.calls, "prompt_tokens": work.prompt_tokens,
-            "completion_tokens_at_most": work.completion_tokens, "cost_at_most": cost,
-        }  # fmt: skip
-        print_json({"run": run})
-    say(
-        f"{work.planned} units; {work.planned - work.covered} need no call, {work.calls} "
-        f"call{'s' if work.calls != 1 else ''} would be sent to {job.name}: about "
-        f"{work.prompt_tokens:,} prompt tokens and at most {work.completion_tokens:,} reply tokens"
-        + ("" if cost is None else f", at most ${cost:,.2f}")
-        + ". Nothing was sent."
-    )
+        work, cost = Workload(), 0.0
+        for number, (spec, settings) in enumerate(job.judges):
+            one = workload(ledger, items, job.rubric, spec, settings, examples)
+            work.add(one)
+            cost += worst_cost(one, job.sending.prices_of(number)) or 0.0
+    priced = job.sending.prices is not None
+    show_workload(work, job.name, cost if priced else None, as_json=as_json)

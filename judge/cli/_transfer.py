@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from judge.cli._console import print_json, say
+from judge.cli._console import path_text, print_json, say
 from judge.ledger import Ledger, StoredVerdict, open_ledger
 from judge.questions import question_to_dict
 from judge.records import Question
@@ -47,13 +46,8 @@ def import_file(kind: str, path: Path, *, ledger_url: str, as_json: bool) -> Non
     finally:
         ledger.close()
     if as_json:
-        print_json({"import": {"kind": kind, "rows": count, "file": _shown(path)}})
+        print_json({"import": {"kind": kind, "rows": count, "file": path_text(path)}})
     say(f"Imported {count} {kind} from {path} into {ledger.url}.")
-
-
-def _shown(path: Path) -> str:
-    """A path as text for JSON, which cannot hold a file name that is not valid Unicode."""
-    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def _answers(path: Path) -> tuple[int, Callable[[Ledger], object]]:
@@ -118,7 +112,7 @@ def export_file(kind: str, out: Path, *, ledger_url: str, as_json: bool) -> None
         ledger.close()
     write_rows(out, rows)
     if as_json:
-        print_json({"export": {"kind": kind, "rows": len(rows), "file": _shown(out)}})
+        print_json({"export": {"kind": kind, "rows": len(rows), "file": path_text(out)}})
     say(f"Wrote {len(rows)} {kind} to {out}.")
 
 

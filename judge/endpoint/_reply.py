@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any, NamedTuple
+import math
+from typing import Any, NamedTuple, TypeGuard
 
 from judge.endpoint._faults import TransientFault
 from judge.verdicts import Reply, Token
@@ -55,15 +56,14 @@ def _tokens(choice: dict[str, Any]) -> tuple[Token, ...] | None:
         text, raw = entry.get("token"), entry.get("bytes")
         listed = entry.get("top_logprobs")
         likeliest = [
-            (other["token"], float(other["logprob"]))
+            (other["token"], float(logprob))
             for other in map(_mapping, listed if isinstance(listed, list) else ())
-            if isinstance(other.get("token"), str)
-            and isinstance(other.get("logprob"), (int, float))
+            if isinstance(other.get("token"), str) and _is_number(logprob := other.get("logprob"))
         ]
         if not isinstance(text, str):
             return None
         chosen = entry.get("logprob")
-        if isinstance(chosen, (int, float)) and all(other != text for other, _ in likeliest):
+        if _is_number(chosen) and all(other != text for other, _ in likeliest):
             likeliest.append((text, float(chosen)))
         try:
             content = bytes(raw) if isinstance(raw, list) else text.encode("utf-8", "replace")
@@ -71,6 +71,11 @@ def _tokens(choice: dict[str, Any]) -> tuple[Token, ...] | None:
             return None
         tokens.append(Token(content, tuple(likeliest)))
     return tuple(tokens)
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    """A log-probability that can be one; minus infinity is."""
+    return isinstance(value, (int, float)) and not math.isnan(value) and value < math.inf
 
 
 def read_usage(body: bytes) -> Usage:

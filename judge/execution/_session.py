@@ -7,7 +7,9 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, Protocol, TypeVar
+from uuid import uuid4
 
 from judge.endpoint import Capabilities, ChatEndpoint, UnsupportedParameter
 from judge.errors import EndpointError
@@ -48,6 +50,19 @@ class SessionTask(Task[T], Protocol[T, A]):
     def remember_capabilities(self) -> None:
         """Note in the ledger what the endpoint was found to accept."""
         ...
+
+
+def new_run_id(started: datetime) -> str:
+    """The id of a run that starts now: the time, so that ids sort by it, and six hex digits."""
+    return f"{started:%Y%m%dT%H%M%S}-{uuid4().hex[:6]}"
+
+
+def carry_on(outcome: A, earlier: A | None) -> A:
+    """The account of a rung, with what the rung before took and was refused."""
+    if earlier is not None:
+        outcome.progress.carry(earlier.progress)
+        outcome.sent, outcome.given_up = earlier.sent, earlier.given_up
+    return outcome
 
 
 async def run_session(

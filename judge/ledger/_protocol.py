@@ -131,6 +131,10 @@ class Ledger(Protocol):
         """The newest generation of each call that the ledger holds."""
         ...
 
+    def generations(self, key: bytes) -> list[Call]:
+        """All generations of a call that the ledger holds, the oldest first."""
+        ...
+
     def verdicts_of_calls(
         self, keys: Sequence[bytes], parser: int
     ) -> dict[bytes, list[StoredVerdict]]:

@@ -47,11 +47,14 @@ class SqlLedger(SqlRecords):
         """The newest generation of each call that the ledger holds."""
         found: dict[bytes, Call] = {}
         for row in self._select(_rows.CALL_COLUMNS, "calls", {"key": keys}, "generation"):
-            values = dict(zip(_rows.CALL_COLUMNS, row, strict=True))
-            for name in ("request", "response"):
-                values[name] = zlib.decompress(values[name])
-            found[values["key"]] = Call(**values)
+            call = _call(row)
+            found[call.key] = call
         return found
+
+    def generations(self, key: bytes) -> list[Call]:
+        """All generations of a call, the oldest first."""
+        rows = self._select(_rows.CALL_COLUMNS, "calls", {"key": [key]}, "generation")
+        return [_call(row) for row in rows]
 
     def verdicts_of_calls(
         self, keys: Sequence[bytes], parser: int
@@ -226,6 +229,13 @@ class SqlLedger(SqlRecords):
             for row in self._select(_rows.CALL_FACTS, "calls", {column: keys}, "id")
         ]
         return call_frame(rows)
+
+
+def _call(row: Row) -> Call:
+    values = dict(zip(_rows.CALL_COLUMNS, row, strict=True))
+    for name in ("request", "response"):
+        values[name] = zlib.decompress(values[name])
+    return Call(**values)
 
 
 def _compressed(call: Call) -> Row:

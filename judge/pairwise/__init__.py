@@ -15,7 +15,7 @@ from judge.pairwise._plan import (
 )
 from judge.pairwise._reply import PAIR_FIELDS, PairReading, read_pair
 from judge.pairwise._result import comparison
-from judge.pairwise._run import compare, workload
+from judge.pairwise._run import compare, require_model, workload
 from judge.pairwise._statistics import Share, share_interval
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "planned_units",
     "read_pair",
     "render_page",
+    "require_model",
     "rulers_of",
     "share",
     "share_interval",

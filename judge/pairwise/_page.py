@@ -1,8 +1,7 @@
 """A pairwise result as one HTML file: nothing is fetched, and there is no script.
 
-Texts of models and judges are hostile until shown otherwise: every value that the template prints
-passes `visible` (hidden characters become signs one can see) and HTML escaping, and the content
-security policy lets nothing load and nothing run.
+Every value that the template prints is escaped, with hidden characters made visible, as in every
+page (see `judge.report.page_environment`).
 """
 
 from __future__ import annotations
@@ -12,15 +11,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from jinja2 import Environment
 
-from judge.report import visible
+from judge.report import content_security_policy, page_environment, page_style
 
-POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
-    "form-action 'none'"
-)
 TICKS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 
 _TEMPLATES = Path(__file__).resolve().parent / "templates"
@@ -45,8 +39,8 @@ def render_page(report: Mapping[str, Any]) -> str:
             names=names | {"overall": "Overall"},
             entries=[*report["pairwise"][-1:], *report["pairwise"][:-1]],
             ticks=TICKS,
-            policy=POLICY,
-            style=Markup((_TEMPLATES / "pairwise.css").read_text("utf-8")),  # noqa: S704 - ours
+            policy=content_security_policy(),
+            style=page_style(_TEMPLATES, "pairwise.css"),
         )
     )
 
@@ -80,14 +74,7 @@ def across(value: float) -> str:
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=visible,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment(_TEMPLATES)
     environment.filters |= {
         "signed": signed,
         "share": share,

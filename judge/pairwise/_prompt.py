@@ -11,6 +11,7 @@ from functools import cache, lru_cache
 from typing import Any
 
 from judge.checks import CheckResult
+from judge.hardening import as_data
 from judge.prompting import BLANK_FENCE, Messages, fence_of, template, template_sources
 from judge.records import Question
 from judge.rubric import Criterion
@@ -73,7 +74,7 @@ def pair_repair_messages(messages: Messages, reply: str, problem: str) -> Messag
     """The conversation that gives the judge one chance to mend an unusable reply."""
     return [
         *messages,
-        {"role": "assistant", "content": reply},
+        {"role": "assistant", "content": as_data(reply)},
         {"role": "user", "content": template("pair_repair").render(problem=problem)},
     ]
 

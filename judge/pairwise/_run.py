@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from uuid import uuid4
 
-from judge.endpoint import Capabilities, ChatEndpoint, ModelSpec, estimated_tokens
+from judge.endpoint import Capabilities, ChatEndpoint, ModelSpec
 from judge.errors import UsageError
-from judge.execution import Progress, chunked, known_capabilities, run_session, writing
+from judge.execution import (
+    Progress,
+    Workload,
+    carry_on,
+    known_capabilities,
+    new_run_id,
+    run_session,
+    workload_of,
+    writing,
+)
 from judge.ledger import Ledger, Run
 from judge.pairwise._plan import (
     KIND,
@@ -21,7 +29,6 @@ from judge.pairwise._plan import (
 )
 from judge.pairwise._task import PairTask
 from judge.rubric import Criterion, Rubric, rubric_to_dict
-from judge.scoring import Workload
 
 
 async def compare(
@@ -46,7 +53,7 @@ async def compare(
     Raises UsageError for the offline baseline, which reads one answer at a time, and EndpointError
     when the run cannot go on; all finished work is kept.
     """
-    _require_model(spec)
+    require_model(spec)
 
     def begin(capabilities: Capabilities, earlier: PairRun | None) -> PairTask:
         return _start(
@@ -77,24 +84,15 @@ def workload(
 
     Repairs of unusable replies and repeated tries are not foreseen.
     """
-    _require_model(spec)
+    require_model(spec)
     capabilities = known_capabilities(ledger, spec.identity)
     outcome = PairRun(run="", rulers={}, progress=Progress())
     task = PairTask(ledger, spec, settings, capabilities, outcome)
-    work = Workload()
-    seen: set[bytes] = set()
-    for units in chunked(planned_units(pairs, criteria, settings.samples)):
-        work.planned += len(units)
-        for request in task.missing_calls(units):
-            if request.key not in seen:
-                seen.add(request.key)
-                work.calls += 1
-                work.prompt_tokens += estimated_tokens(request.body)
-                work.completion_tokens += request.max_tokens
-    return work
+    return workload_of(planned_units(pairs, criteria, settings.samples), task.missing_calls)
 
 
-def _require_model(spec: ModelSpec) -> None:
+def require_model(spec: ModelSpec) -> None:
+    """Raise UsageError for the offline baseline, which reads one answer at a time."""
     if spec.offline:
         raise UsageError(
             "--judge offline: the baseline's formulas read one answer at a time and cannot compare "
@@ -117,7 +115,7 @@ def _start(
     now = datetime.now(UTC)
     rulers = rulers_of(criteria, spec, settings.decoding, capabilities)
     planned = sum(1 for _ in planned_units(pairs, criteria, settings.samples))
-    run = f"{now:%Y%m%dT%H%M%S}-{uuid4().hex[:6]}"
+    run = new_run_id(now)
     body = {
         "judge": spec.identity,
         "rubric": ledger.add_document("rubric", rubric_to_dict(rubric)).hex(),
@@ -133,15 +131,10 @@ def _start(
         Run(run=run, kind=KIND, body=body, started_at=now.isoformat(timespec="seconds")),
         [(item.answer_id, item.question) for pair in pairs for item in pair.items],
     )
-    progress = Progress(planned=planned)
-    if earlier is not None:
-        progress.carry(earlier.progress)
     outcome = PairRun(
         run=run,
         rulers=rulers,
-        progress=progress,
-        sent=0 if earlier is None else earlier.sent,
-        given_up=[] if earlier is None else earlier.given_up,
+        progress=Progress(planned=planned),
         started_at=now.isoformat(timespec="milliseconds"),
     )
-    return PairTask(ledger, spec, settings, capabilities, outcome)
+    return PairTask(ledger, spec, settings, capabilities, carry_on(outcome, earlier))

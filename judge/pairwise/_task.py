@@ -69,10 +69,19 @@ class PairTask:
         return Known(jobs, settled)
 
     def missing_calls(self, units: list[PairUnit]) -> list[CallRequest]:
-        """The calls that the units need and the ledger lacks; nothing is stored."""
+        """The calls that the units need and the ledger lacks, repairs included."""
         _, wanted = self._sorted(units)
         held = self.ledger.calls([request.key for _, request in wanted])
-        return [request for _, request in wanted if request.key not in held]
+        missing = []
+        for unit, request in wanted:
+            call = held.get(request.key)
+            if call is None:
+                missing.append(request)
+                continue
+            reading, follow_up = self._read_again(unit, request, call)
+            if follow_up:
+                missing.append(self._repair_request(unit, request, call, reading))
+        return missing
 
     def _sorted(
         self, units: list[PairUnit]

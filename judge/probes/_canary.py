@@ -15,6 +15,7 @@ from judge.execution import (
     Known,
     Progress,
     call_key,
+    carry_on,
     known_capabilities,
     run_session,
     writing,
@@ -134,10 +135,7 @@ async def ask_canaries(
     """
 
     def begin(capabilities: Capabilities, earlier: CanaryRun | None) -> CanaryTask:
-        outcome = CanaryRun(Progress(planned=len(items)))
-        if earlier is not None:
-            outcome.progress.carry(earlier.progress)
-            outcome.sent, outcome.given_up = earlier.sent, earlier.given_up
+        outcome = carry_on(CanaryRun(Progress(planned=len(items))), earlier)
         return CanaryTask(ledger, spec, settings, capabilities, outcome)
 
     async with writing(ledger) as writer:

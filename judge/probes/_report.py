@@ -12,19 +12,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from jinja2 import Environment
 
 from judge.probes._catalogue import Family
-from judge.report import visible
+from judge.report import content_security_policy, page_environment, page_style
 
 Fields: TypeAlias = Mapping[str, Any]
 
 _TEMPLATES = Path(__file__).resolve().parent / "templates"
-_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
-    "form-action 'none'"
-)
 _WIDTH, _LEFT, _RIGHT, _ROW, _HEAD = 760.0, 290.0, 28.0, 20.0, 26.0
 _TICKS = 4
 
@@ -89,8 +84,8 @@ def render_html(report: Fields) -> str:
                 if (forest := forest_of(probes, report["criteria"], family)) is not None
             ],
             by_name={entry["probe"]: entry for entry in probes},
-            policy=_POLICY,
-            style=Markup((_TEMPLATES / "probe.css").read_text("utf-8")),  # noqa: S704 - ours
+            policy=content_security_policy(),
+            style=page_style(_TEMPLATES, "probe.css"),
         )
     )
 
@@ -194,13 +189,6 @@ def heat(value: float | None) -> str:
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=visible,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment(_TEMPLATES)
     environment.filters |= {"signed": signed, "bounds": bounds, "share": share, "heat": heat}
     return environment

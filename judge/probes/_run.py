@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from judge.endpoint import ChatEndpoint, ModelSpec, estimated_tokens
+from judge.endpoint import ChatEndpoint, ModelSpec
+from judge.execution import Progress, Workload, workload_of
 from judge.ledger import Ledger
 from judge.probes._canary import CanaryRun, ask_canaries, missing_canaries
 from judge.probes._plan import Batch, Study
 from judge.records import Status, Verdict
-from judge.scoring import Item, ScoreRun, ScoreSettings, Workload, collect, workload
+from judge.scoring import Item, ScoreRun, ScoreSettings, collect, workload
 from judge.settings import PromptOrder, Scoring
 
 PURPOSE = "probe"
@@ -47,41 +48,28 @@ class Scores:
 
 
 @dataclass(slots=True)
-class Account:
-    """What a study took, over all of its batches."""
+class Account(ScoreRun):
+    """What a study took, over all of its batches; a run that the ledger does not know."""
 
-    planned: int = 0
-    scored: int = 0
-    not_applicable: int = 0
-    open: int = 0
-    unscored: Counter[str] = field(default_factory=Counter)
-    sent: int = 0
-    from_ledger: int = 0
-    cost: float = 0.0
-    unpriced: int = 0
-    stopped: str = ""
-    open_why: Counter[str] = field(default_factory=Counter)
+    run: str = ""
+    rulers: Mapping[str, str] = field(default_factory=dict)
+    progress: Progress = field(default_factory=Progress)
 
-    def add(self, run: ScoreRun) -> None:
+    def add(self, batch: ScoreRun) -> None:
         """Count a batch."""
-        progress = run.progress
-        self.planned += progress.planned
-        self.scored += run.scored
-        self.not_applicable += run.not_applicable
-        self.open += progress.open
-        self.unscored += run.unscored
-        self.sent += run.sent
-        self.from_ledger += progress.from_ledger
-        self.cost += progress.cost
-        self.unpriced += progress.unpriced
-        self.stopped = self.stopped or progress.stopped
-        self.open_why.update(progress.open_why)
-
-    @property
-    def missing_share(self) -> float:
-        """Share of the wanted (applicable) verdicts that are unscored or open."""
-        wanted = self.planned - self.not_applicable
-        return (self.unscored.total() + self.open) / wanted if wanted else 0.0
+        mine, its = self.progress, batch.progress
+        mine.carry(its)
+        mine.planned += its.planned
+        mine.settled += its.settled
+        mine.from_ledger += its.from_ledger
+        mine.stopped = mine.stopped or its.stopped
+        mine.open_why = dict(Counter(mine.open_why) + Counter(its.open_why))
+        mine.last_rejection = its.last_rejection or mine.last_rejection
+        self.scored += batch.scored
+        self.not_applicable += batch.not_applicable
+        self.unscored += batch.unscored
+        self.repaired += batch.repaired
+        self.sent += batch.sent
 
 
 @dataclass(slots=True)
@@ -116,16 +104,11 @@ def study_workload(
     total = Workload()
     for batch in study.batches:
         work = workload(ledger, batch.items, batch.rubric, spec, batch_settings(batch, settings))
-        total.planned += work.planned
-        total.calls += work.calls
-        total.prompt_tokens += work.prompt_tokens
-        total.completion_tokens += work.completion_tokens
+        total.add(work)
     if study.suspects and not spec.offline:
         suspects = [suspect.item for suspect in study.suspects]
-        for request in missing_canaries(ledger, suspects, spec, settings):
-            total.calls += 1
-            total.prompt_tokens += estimated_tokens(request.body)
-            total.completion_tokens += request.max_tokens
+        tests = workload_of(suspects, lambda items: missing_canaries(ledger, items, spec, settings))
+        total.add(replace(tests, planned=0, covered=0))  # a test is no verdict
     return total
 
 
@@ -159,15 +142,15 @@ async def carry_out(
         if not rotating:
             collected.rulers |= run.rulers
         collected.account.add(run)
-        if collected.account.stopped:
+        if collected.account.progress.stopped:
             return collected
     if study.suspects and not spec.offline:
         suspects = [suspect.item for suspect in study.suspects]
         canaries = await ask_canaries(ledger, suspects, spec, settings, open_endpoint)
         collected.canaries = canaries
-        collected.account.sent += canaries.sent
-        collected.account.from_ledger += canaries.progress.from_ledger
-        collected.account.cost += canaries.progress.cost
-        collected.account.unpriced += canaries.progress.unpriced
-        collected.account.stopped = canaries.progress.stopped
+        account = collected.account
+        account.sent += canaries.sent
+        account.progress.carry(canaries.progress)
+        account.progress.from_ledger += canaries.progress.from_ledger
+        account.progress.stopped = canaries.progress.stopped
     return collected

@@ -3,5 +3,14 @@
 from judge.report._data import build_report, build_summary
 from judge.report._html import render_html
 from judge.report._marking import visible
+from judge.report._page import content_security_policy, page_environment, page_style
 
-__all__ = ["build_report", "build_summary", "render_html", "visible"]
+__all__ = [
+    "build_report",
+    "build_summary",
+    "content_security_policy",
+    "page_environment",
+    "page_style",
+    "render_html",
+    "visible",
+]

@@ -1,31 +1,28 @@
 """The report as one HTML file: nothing is fetched, and it reads without JavaScript.
 
-Texts of models, judges and question sets are hostile until shown otherwise. Every value that the
-templates print passes two steps that no template can forget: `visible` (control characters and
-direction overrides become signs one can see) and HTML escaping. The content security policy lets
-exactly one script run, named by its hash, and nothing load.
+What keeps hostile texts harmless is said, and done, in `judge.report._page`; the policy of this
+page lets exactly one script run.
 """
 
 from __future__ import annotations
 
 import math
-from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from judge.records import Reason
 from judge.report import _charts as charts
 from judge.report._drill import is_gap
 from judge.report._formats import Formats
-from judge.report._marking import absent, distinct, is_long, marked, passages, quotes, visible
+from judge.report._marking import absent, distinct, is_long, marked, passages, quotes
+from judge.report._page import content_security_policy, page_environment, page_style
 from judge.report._plot import COLOURS, SHAPES, TICKS, across, dot_rows
 from judge.report._texts import LANGUAGES, texts
 
@@ -71,7 +68,7 @@ def render_html(report: Mapping[str, Any]) -> str:
     def estimate(model: str, criterion: str) -> Fields | None:
         return estimates.get((model, criterion))
 
-    script = _source("report.js")
+    script = (_TEMPLATES / "report.js").read_text("utf-8")
     missing = _missing_rows(report, estimates)
     page = _environment(formats.words.language).get_template("report.html.j2")
     return page.render(
@@ -99,7 +96,7 @@ def render_html(report: Mapping[str, Any]) -> str:
         rated=any(e["n_ratings"] for e in report["estimates"]),
         standing=_standing(report, formats),
         html_lang=LANGUAGES[formats.words.language],
-        style=Markup("".join(map(_source, _STYLES))),  # noqa: S704 - files of ours
+        style=page_style(_TEMPLATES, *_STYLES),
         script=Markup(script),  # noqa: S704 - a file of ours, pinned by the policy
         policy=content_security_policy(script),
     )
@@ -112,15 +109,6 @@ def _standing(report: Fields, formats: Formats) -> list[str]:
     if report.get("calibration") is None and uncalibrated not in notes:
         notes.insert(0, uncalibrated)
     return notes
-
-
-def content_security_policy(script: str) -> str:
-    """The policy under which only this inline script runs and nothing is loaded."""
-    digest = b64encode(sha256(script.encode()).digest()).decode()
-    return (
-        "default-src 'none'; style-src 'unsafe-inline'; "
-        f"script-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
-    )
 
 
 def _by_pair(entries: Iterable[Fields]) -> dict[tuple[str, str], list[Fields]]:
@@ -222,21 +210,9 @@ def _by_group(groups: Sequence[Fields], by: str) -> dict[str, dict[str, Fields]]
 
 
 @cache
-def _source(name: str) -> str:
-    return (_TEMPLATES / name).read_text("utf-8")
-
-
-@cache
 def _environment(language: str) -> Environment:
     formats = Formats(texts(language))
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=visible,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment(_TEMPLATES)
     environment.globals["t"] = formats.text
     environment.filters |= {
         "absent_from": absent,

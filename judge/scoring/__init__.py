@@ -10,14 +10,13 @@ from judge.scoring._plan import (
     item_of,
     planned_units,
 )
-from judge.scoring._run import Workload, collect, missing_calls, record_panel, score, workload
+from judge.scoring._run import collect, missing_calls, record_panel, score, workload
 
 __all__ = [
     "Item",
     "ScoreRun",
     "ScoreSettings",
     "Unit",
-    "Workload",
     "can_be_asked",
     "collect",
     "item_of",

@@ -69,7 +69,9 @@ class Asking:
         self.spec = spec
         self.settings = settings
         self.kind = _kind(settings, capabilities)
+        self.form = form_name(spec, settings)
         self._capabilities = capabilities
+        self._logprobs_seen = False
         self._examples = examples
         self._decoding = settings.decoding
         if self.kind is not ScoreKind.SAMPLES:
@@ -86,15 +88,16 @@ class Asking:
         manner = {
             "order": self.settings.order.value,
             "checklists": self.settings.checklists,
-            "examples": None if self._examples is None else self._examples.content(),
             "several": self.settings.mode is not Mode.PER_CRITERION,
         }
         rulers: dict[str, str] = {}
         for criterion, group in self._groups.items():
             request = self._body([], self._schema(group, (), manner["several"] is True))
             del request["messages"]
+            pool = self._examples
+            shown = None if pool is None else pool.content([each.criterion for each in group])
             rulers[criterion] = endpoint_ruler(
-                group, self.spec.identity, request, self.kind, manner
+                group, self.spec.identity, request, self.kind, {**manner, "examples": shown}
             )
         return rulers
 
@@ -129,7 +132,7 @@ class Asking:
     def read(self, ask: Ask, call: Call) -> dict[str, Parsed]:
         """What a call says: criterion → verdict, or why there is none.
 
-        Raises EndpointError where log-probabilities were asked for and the reply has none.
+        Where log-probabilities were asked for, a reply without them holds no verdict.
         """
         reply = read_reply(call.status_code, call.response)
         answer = ask.item.answer.answer
@@ -143,11 +146,7 @@ class Asking:
             parsed = {criterion.criterion: parse_reply(reply, criterion, answer)}
         if self.kind is ScoreKind.SAMPLES:
             return parsed
-        if reply.tokens is None and any(each.status is Status.SCORED for each in parsed.values()):
-            raise EndpointError(
-                f"{self.spec.identity}: the server gives no log-probabilities. Score with "
-                "--scoring samples, or name a server that gives them."
-            )
+        self._logprobs_seen |= reply.tokens is not None
         return {
             each.criterion: expected(
                 parsed[each.criterion],
@@ -159,10 +158,21 @@ class Asking:
             for each in ask.criteria
         }
 
+    def require_logprobs(self, call: Call) -> None:
+        """Raise EndpointError if a fresh reply lacks log-probabilities and none had them so far."""
+        if self.kind is ScoreKind.SAMPLES or self._logprobs_seen or call.status_code != 200:
+            return
+        raise EndpointError(
+            f"{self.spec.identity}: the server gives no log-probabilities. Score with --scoring "
+            "samples; or, if it gives them now, run again with --retry-unscored invalid."
+        )
+
     def _messages(self, ask: Ask) -> Messages:
         settings, item = self.settings, ask.item
         examples = {}
-        if self._examples is not None:
+        items = ask.checklist(settings.checklists)
+        # A checklist has no levels that an example could show.
+        if self._examples is not None and not items:
             for criterion in ask.criteria:
                 examples[criterion.criterion] = self._examples.choose(
                     criterion, item.question, item.answer.answer, ask.sample
@@ -172,8 +182,8 @@ class Asking:
             Request(
                 criteria=ask.criteria,
                 order=settings.order,
-                descending=ask.sample % 2 == 1,
-                items=ask.checklist(settings.checklists),
+                descending=_descending(ask.sample, len(ask.criteria)),
+                items=items,
                 examples=examples,
                 several=ask.several,
             )
@@ -212,6 +222,25 @@ class _Rendered:
 
 def _rendered(key: _Rendered) -> Case:
     return render_case(key.item.question, key.item.answer.answer)
+
+
+def form_name(spec: ModelSpec, settings: ScoreSettings) -> str:
+    """Under which name the ledger keeps what an endpoint accepts of requests of this form.
+
+    A form that was wanted for one run says nothing about the best one that the server takes.
+    """
+    wanted = settings.output
+    return spec.identity if wanted is None else f"{spec.identity} --output {wanted.value}"
+
+
+def _descending(sample: int, criteria: int) -> bool:
+    """Whether a sample lists the levels from the highest.
+
+    Every second one does; with an even number of criteria, which take turns at the first place,
+    the turn is shifted after each round, so that place and direction do not go together.
+    """
+    shift = 0 if criteria % 2 else sample // criteria
+    return (sample + shift) % 2 == 1
 
 
 def mended(first: Mapping[str, Parsed], second: Mapping[str, Parsed]) -> dict[str, Parsed]:

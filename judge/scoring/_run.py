@@ -6,29 +6,33 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
 
 from judge.endpoint import (
     Capabilities,
     ChatEndpoint,
     ModelSpec,
-    estimated_tokens,
 )
 from judge.errors import EndpointError
 from judge.examples import ExamplePool
 from judge.execution import (
     CallRequest,
     Progress,
+    Workload,
+    carry_on,
     chunked,
     known_capabilities,
+    missing_in,
+    new_run_id,
     run_session,
+    workload_of,
     writing,
 )
 from judge.ledger import Ledger, Run
+from judge.logprobs import ALTERNATIVES
 from judge.records import Verdict
 from judge.rubric import Rubric, rubric_to_dict
 from judge.rulers import panel_ruler
-from judge.scoring._asking import Asking, rulers_of
+from judge.scoring._asking import Asking, form_name, rulers_of
 from judge.scoring._plan import WAVE, Item, ScoreRun, ScoreSettings, Unit, planned_units
 from judge.scoring._task import PURPOSE, ScoringTask
 
@@ -113,7 +117,7 @@ class _Plan:
 
     def known_capabilities(self) -> Capabilities:
         """What the ledger knows of the endpoint, no better than the rung that is wanted."""
-        known = known_capabilities(self.ledger, self.spec.identity)
+        known = known_capabilities(self.ledger, form_name(self.spec, self.settings))
         return known.at_most(self.settings.output)
 
 
@@ -139,7 +143,8 @@ async def _execute(
         def give_up(capabilities: Capabilities, parameter: str | None) -> Capabilities | None:
             if parameter in ("logprobs", "top_logprobs"):
                 raise EndpointError(
-                    f"{plan.spec.identity}: the server gives no log-probabilities. Score with "
+                    f"{plan.spec.identity}: the server does not give the log-probabilities of the "
+                    f"{ALTERNATIVES} likeliest tokens (it refuses {parameter}). Score with "
                     "--scoring samples, or name a server that gives them."
                 )
             return capabilities.without(parameter, plan.settings.decoding)
@@ -156,18 +161,6 @@ async def _execute(
         )
 
 
-@dataclass(slots=True)
-class Workload:
-    """What a run would send: units, calls that the ledger lacks, tokens (a cautious guess)."""
-
-    planned: int = 0
-    covered: int = 0
-    """Units that need a call."""
-    calls: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-
-
 def workload(
     ledger: Ledger,
     items: Sequence[Item],
@@ -181,15 +174,7 @@ def workload(
     Repairs of unusable replies and repeated tries are not foreseen.
     """
     plan = _Plan(ledger, items, rubric, spec, settings, examples)
-    work = Workload()
-    for planned, covered, requests in _missing(plan):
-        work.planned += planned
-        work.covered += covered
-        for request in requests:
-            work.calls += 1
-            work.prompt_tokens += estimated_tokens(request.body)
-            work.completion_tokens += request.max_tokens
-    return work
+    return workload_of(plan.units(), _planning_task(plan).missing_calls)
 
 
 def missing_calls(
@@ -201,24 +186,19 @@ def missing_calls(
     examples: ExamplePool | None = None,
 ) -> Iterator[CallRequest]:
     """The calls that `score` would send now, each once; nothing is stored."""
-    for _, _, requests in _missing(_Plan(ledger, items, rubric, spec, settings, examples)):
-        yield from requests
+    plan = _Plan(ledger, items, rubric, spec, settings, examples)
+    for chunk in missing_in(plan.units(), _planning_task(plan).missing_calls):
+        yield from chunk.requests
 
 
-def _missing(plan: _Plan) -> Iterator[tuple[int, int, list[CallRequest]]]:
-    """Chunk by chunk: how many units, how many need a call, and the calls, each once."""
+def _planning_task(plan: _Plan) -> ScoringTask:
+    """A task that is only asked what it lacks; no run is recorded."""
     capabilities = plan.known_capabilities()
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    outcome = ScoreRun(
-        run="", rulers=plan.rulers(capabilities), progress=Progress(), started_at=now
+    rulers = plan.rulers(capabilities)
+    return plan.task(
+        capabilities, ScoreRun(run="", rulers=rulers, progress=Progress(), started_at=now)
     )
-    task = plan.task(capabilities, outcome)
-    seen: set[bytes] = set()
-    for units in chunked(plan.units()):
-        missing = task.missing_calls(units)
-        fresh = {request.key: request for request in missing if request.key not in seen}
-        seen.update(fresh)
-        yield len(units), len(missing), list(fresh.values())
 
 
 def record_panel(ledger: Ledger, name: str, runs: Sequence[str]) -> str:
@@ -239,7 +219,7 @@ def record_panel(ledger: Ledger, name: str, runs: Sequence[str]) -> str:
         },
     }
     now = datetime.now(UTC)
-    run = _run_id(now)
+    run = new_run_id(now)
     answers = [
         (row.answer_id, row.question)
         for row in ledger.run_answers(runs[0])
@@ -251,16 +231,12 @@ def record_panel(ledger: Ledger, name: str, runs: Sequence[str]) -> str:
     return run
 
 
-def _run_id(now: datetime) -> str:
-    return f"{now:%Y%m%dT%H%M%S}-{uuid4().hex[:6]}"
-
-
 def _start(plan: _Plan, capabilities: Capabilities, earlier: ScoreRun | None = None) -> ScoringTask:
     """Record the run in the ledger and set its task up; what ``earlier`` took is carried on."""
     now = datetime.now(UTC)
     rulers = plan.rulers(capabilities)
     planned = sum(1 for _ in plan.units())
-    run = _run_id(now)
+    run = new_run_id(now)
     if plan.collected is None:
         body = _run_body(plan, capabilities, rulers, planned)
         plan.ledger.add_run(
@@ -269,18 +245,13 @@ def _start(plan: _Plan, capabilities: Capabilities, earlier: ScoreRun | None = N
         )
     else:
         plan.collected.clear()
-    progress = Progress(planned=planned)
-    if earlier is not None:
-        progress.carry(earlier.progress)
     outcome = ScoreRun(
         run=run,
         rulers=rulers,
-        progress=progress,
-        sent=0 if earlier is None else earlier.sent,
-        given_up=[] if earlier is None else earlier.given_up,
+        progress=Progress(planned=planned),
         started_at=now.isoformat(timespec="milliseconds"),
     )
-    return plan.task(capabilities, outcome)
+    return plan.task(capabilities, carry_on(outcome, earlier))
 
 
 def _run_body(

@@ -11,7 +11,7 @@ from judge.execution import CallRequest, Executor, Job, Known, repair_key
 from judge.ledger import Call, Ledger, StoredVerdict
 from judge.offline import BASELINE_VERSION
 from judge.questions import question_to_dict
-from judge.records import Verdict
+from judge.records import Status, Verdict
 from judge.scoring._asking import Ask, Asking, mended, problem_of
 from judge.scoring._offline import without_call
 from judge.scoring._plan import ScoreRun, Unit, can_be_asked
@@ -111,13 +111,28 @@ class ScoringTask:
                 again = 0 if generation is None else generation + 1
                 jobs.append(Job(_renewed(request, again), [unit]))
                 continue
-            parsed, follow_up = self._read_again(unit, request, call)
+            call, parsed, follow_up = self._standing(unit, request, call, generation)
             verdict = self._stored(self._verdict(unit, parsed), request.key, call.generation)
             if follow_up:
                 jobs.append(Job(_renewed(request, call.generation), [unit], call))
             else:
                 reread.append(verdict)
         return jobs
+
+    def _standing(
+        self, unit: Unit, request: CallRequest, newest: Call, after: int | None
+    ) -> tuple[Call, Parsed, bool]:
+        """The stored call that holds for a unit, what it says, and whether to ask for a repair.
+
+        A call that covers several criteria can have been repeated for the sake of one: a criterion
+        keeps what it got from the first generation that gave it something.
+        """
+        if newest.generation > 0 and after is None:
+            for call in self.ledger.generations(request.key)[:-1]:
+                parsed, _ = self._read_again(unit, request, call)
+                if parsed.status is not Status.UNSCORED:
+                    return call, parsed, False
+        return newest, *self._read_again(unit, request, newest)
 
     def _read_again(self, unit: Unit, request: CallRequest, call: Call) -> tuple[Parsed, bool]:
         """What a stored call says of a unit; the flag asks for a repair that was not made yet."""
@@ -140,37 +155,39 @@ class ScoringTask:
         executor: Executor[Unit],
         fresh: bool,
     ) -> None:
-        """Read a call, ask once more if the reply was unusable, and commit the verdicts."""
-        calls = [call] if fresh else []
-        asks = {id(unit.item): self._asking.ask(unit) for unit in units}
-        ask = next(iter(asks.values()))
+        """Read a call, ask once more if the reply was unusable, and commit the verdicts.
+
+        Whatever goes wrong on the way, what was paid for is kept.
+        """
+        unkept = [call] if fresh else []
         try:
+            asks = {id(unit.item): self._asking.ask(unit) for unit in units}
             read = {item: self._asking.read(each, call) for item, each in asks.items()}
+            if problem := problem_of(read[id(units[0].item)]):
+                await executor.writer.commit(calls=unkept)
+                unkept = []
+                repair = self._repair_request(asks[id(units[0].item)], request, call, problem)
+                try:
+                    mending, is_fresh = await executor.call_once(repair)
+                    unkept = [mending] if is_fresh else []
+                    for item, each in asks.items():
+                        read[item] = mended(read[item], self._asking.read(each, mending))
+                except RejectedRequest:
+                    pass  # the server will not have the repair; the first reply's reason stands
+            verdicts = [
+                self._verdict(unit, read[id(unit.item)][unit.criterion.criterion]) for unit in units
+            ]
         except Exception:
-            await executor.writer.commit(calls=calls)
+            if unkept:
+                await executor.writer.commit(calls=unkept)
             raise
-        mending: Call | None = None
-        if problem := problem_of(read[id(units[0].item)]):
-            if calls:
-                await executor.writer.commit(calls=calls)
-                calls = []
-            try:
-                repair = self._repair_request(ask, request, call, problem)
-                mending, is_fresh = await executor.call_once(repair)
-                calls = [mending] if is_fresh else []
-            except RejectedRequest:
-                pass  # the server will not have the repair; the first reply's reason stands
-        if mending is not None:
-            for item, each in asks.items():
-                read[item] = mended(read[item], self._asking.read(each, mending))
-        verdicts = [
-            self._verdict(unit, read[id(unit.item)][unit.criterion.criterion]) for unit in units
-        ]
         stored = [self._stored(verdict, request.key, call.generation) for verdict in verdicts]
         await executor.writer.commit(
-            calls=calls, verdicts=stored if self._collected is None else ()
+            calls=unkept, verdicts=stored if self._collected is None else ()
         )
         self._settle(verdicts)
+        if fresh:
+            self._asking.require_logprobs(call)
 
     def _settle(self, verdicts: Sequence[Verdict]) -> None:
         """Count new verdicts, and keep them where they are not stored."""
@@ -181,12 +198,11 @@ class ScoringTask:
 
     def capabilities_are_known(self) -> bool:
         """Whether the ledger notes that the endpoint accepts requests of this form."""
-        return self.ledger.capabilities(self._spec.identity) == self._capabilities.to_dict()
+        return self.ledger.capabilities(self._asking.form) == self._capabilities.to_dict()
 
     def remember_capabilities(self) -> None:
         """Note in the ledger what the endpoint was found to accept."""
-        if self.settings.output is None:
-            self.ledger.add_capabilities(self._spec.identity, self._capabilities.to_dict())
+        self.ledger.add_capabilities(self._asking.form, self._capabilities.to_dict())
 
     def _requests(self, units: Sequence[Unit]) -> list[tuple[Unit, CallRequest]]:
         """Each unit with the call that would answer it; units of one call share one request."""

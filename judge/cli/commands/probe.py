@@ -26,6 +26,7 @@ from judge.cli._options import (
     Samples,
     Timeout,
     Tpm,
+    names_of,
 )
 from judge.cli._root import app
 from judge.settings import Mode, PromptOrder, Scoring
@@ -120,11 +121,11 @@ def probe(
             rubric=rubric,
             out=out,
             answers=answers,
-            models=None if models is None else [name.strip() for name in models.split(",")],
+            models=names_of(models),
             questions=questions,
             probes=probes,
             expectations=expectations,
-            criteria=None if criteria is None else [n.strip() for n in criteria.split(",")],
+            criteria=names_of(criteria),
             limit=limit,
             seed=seed,
             samples=samples,

@@ -33,6 +33,7 @@ from judge.cli._options import (
     Timeout,
     Tpm,
     Weights,
+    names_of,
 )
 from judge.cli._root import app
 from judge.settings import Mode, PromptOrder, Scoring
@@ -152,13 +153,16 @@ def score(
     from judge.cli._scoring_job import ScoreOptions
     from judge.cli._sending import SendingOptions
     from judge.endpoint import OutputMode
+    from judge.errors import UsageError
 
+    if not batch and (no_wait or batch_rest is not BatchRest.OPEN or batch_discount != 1.0):
+        raise UsageError("--no-wait, --batch-rest and --batch-discount go with --batch.")
     _scoring.score(
         ScoreOptions(
             judge=judge,
             rubric=rubric,
             answers=answers,
-            models=None if models is None else [name.strip() for name in models.split(",")],
+            models=names_of(models),
             answers_occasion=answers_occasion,
             questions=questions,
             mode=mode,
