@@ -108,7 +108,7 @@ class Case:
             (criterion,) = request.criteria
             return [template("checklist").render(criterion=criterion, items=request.items)]
         return [
-            _criterion_text(criterion, request.several, request.descending)
+            criterion_text(criterion, request.several, request.descending)
             for criterion in request.criteria
         ]
 
@@ -144,12 +144,17 @@ def fence_of(*parts: str) -> str:
     return mac.hexdigest()[:_FENCE_HEX]
 
 
-def repair_messages(messages: Messages, reply: str, problem: str) -> Messages:
-    """The conversation that gives the judge one chance to mend an unusable reply."""
+def repair_messages(
+    messages: Messages, reply: str, problem: str, words: str = "repair"
+) -> Messages:
+    """The conversation that gives the judge one chance to mend an unusable reply.
+
+    ``words`` names the template that says what is wrong.
+    """
     return [
         *messages,
         {"role": "assistant", "content": as_data(reply)},
-        {"role": "user", "content": template("repair").render(problem=problem)},
+        {"role": "user", "content": template(words).render(problem=problem)},
     ]
 
 
@@ -159,7 +164,8 @@ def _task_text(several: bool, where: str) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _criterion_text(criterion: Criterion, several: bool, descending: bool) -> str:
+def criterion_text(criterion: Criterion, several: bool, descending: bool) -> str:
+    """A criterion as the judge reads it; ``descending`` lists the levels from the highest."""
     levels = criterion.levels[::-1] if descending else criterion.levels
     return template("criterion").render(criterion=criterion, several=several, levels=levels)
 
@@ -200,7 +206,7 @@ def verdict_schema(levels: Sequence[int]) -> dict[str, Any]:
 
     No length bounds on strings: a widely used grammar backend emits broken JSON for them.
     """
-    return _object(
+    return object_schema(
         {
             "evidence": {"type": "array", "items": {"type": "string"}},
             "rationale": {"type": "string"},
@@ -211,7 +217,7 @@ def verdict_schema(levels: Sequence[int]) -> dict[str, Any]:
 
 def group_schema(criteria: Sequence[Criterion]) -> dict[str, Any]:
     """JSON Schema of a reply on several criteria: a verdict per criterion, in the order given."""
-    return _object(
+    return object_schema(
         {
             criterion.criterion: verdict_schema([step.level for step in criterion.levels])
             for criterion in criteria
@@ -221,17 +227,18 @@ def group_schema(criteria: Sequence[Criterion]) -> dict[str, Any]:
 
 def checklist_schema(count: int) -> dict[str, Any]:
     """JSON Schema of a reply on a checklist of ``count`` items: item_1, item_2, ..., rationale."""
-    item = _object(
+    item = object_schema(
         {
             "evidence": {"type": "array", "items": {"type": "string"}},
             "met": {"type": ["boolean", "null"]},
         }
     )
     items = {f"item_{number}": item for number in range(1, count + 1)}
-    return _object({**items, "rationale": {"type": "string"}})
+    return object_schema({**items, "rationale": {"type": "string"}})
 
 
-def _object(properties: dict[str, Any]) -> dict[str, Any]:
+def object_schema(properties: dict[str, Any]) -> dict[str, Any]:
+    """JSON Schema of an object that has these properties, all of them and no other."""
     return {
         "type": "object",
         "properties": properties,

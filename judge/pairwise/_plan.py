@@ -131,16 +131,7 @@ class PairRun(ScoreRun):
     def note(self, verdict: PairVerdict) -> None:
         """Keep and count one settled unit."""
         self.verdicts.append(verdict)
-        self.progress.settled += 1
-        self.repaired += verdict.repaired
-        match verdict.status:
-            case Status.SCORED:
-                self.scored += 1
-            case Status.NOT_APPLICABLE:
-                self.not_applicable += 1
-            case Status.UNSCORED:
-                assert verdict.reason is not None
-                self.unscored[verdict.reason.value] += 1
+        self.count(verdict)
 
 
 def paired(items: Iterable[Item], models: Sequence[str]) -> Pairing:

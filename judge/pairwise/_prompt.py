@@ -11,8 +11,15 @@ from functools import cache, lru_cache
 from typing import Any
 
 from judge.checks import CheckResult
-from judge.hardening import as_data
-from judge.prompting import BLANK_FENCE, Messages, fence_of, template, template_sources
+from judge.prompting import (
+    BLANK_FENCE,
+    Messages,
+    criterion_text,
+    fence_of,
+    object_schema,
+    template,
+    template_sources,
+)
 from judge.records import Question
 from judge.rubric import Criterion
 
@@ -70,30 +77,17 @@ def render_pair(question: Question, first: str, second: str) -> PairCase:
     )
 
 
-def pair_repair_messages(messages: Messages, reply: str, problem: str) -> Messages:
-    """The conversation that gives the judge one chance to mend an unusable reply."""
-    return [
-        *messages,
-        {"role": "assistant", "content": as_data(reply)},
-        {"role": "user", "content": template("pair_repair").render(problem=problem)},
-    ]
-
-
 def pair_schema() -> dict[str, Any]:
     """JSON Schema of a pairwise reply: evidence of both, rationale, then which one is better."""
     quotes = {"type": "array", "items": {"type": "string"}}
-    properties = {
-        "evidence_first": quotes,
-        "evidence_second": quotes,
-        "rationale": {"type": "string"},
-        "better": {"type": ["string", "null"], "enum": ["first", "second", "tie", None]},
-    }
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
+    return object_schema(
+        {
+            "evidence_first": quotes,
+            "evidence_second": quotes,
+            "rationale": {"type": "string"},
+            "better": {"type": ["string", "null"], "enum": ["first", "second", "tie", None]},
+        }
+    )
 
 
 @cache
@@ -106,7 +100,6 @@ def pair_template_sources() -> tuple[tuple[str, str], ...]:
 def _criterion_text(
     criterion: Criterion, findings: tuple[PairFinding, ...], descending: bool
 ) -> str:
-    levels = criterion.levels[::-1] if descending else criterion.levels
-    yardstick = template("criterion").render(criterion=criterion, several=False, levels=levels)
-    text = template("pair_criterion").render(yardstick=yardstick.strip("\n"), findings=findings)
+    yardstick = criterion_text(criterion, False, descending).strip("\n")
+    text = template("pair_criterion").render(yardstick=yardstick, findings=findings)
     return text.strip("\n")

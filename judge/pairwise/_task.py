@@ -12,9 +12,9 @@ from judge.endpoint import Capabilities, ModelSpec, RejectedRequest, read_reply,
 from judge.execution import CallRequest, Executor, Job, Known, call_key, repair_key
 from judge.ledger import Call, Ledger
 from judge.pairwise._plan import Pair, PairRun, PairSettings, PairUnit, PairVerdict
-from judge.pairwise._prompt import PairCase, pair_repair_messages, pair_schema, render_pair
+from judge.pairwise._prompt import PairCase, pair_schema, render_pair
 from judge.pairwise._reply import PairReading, cannot_compare, read_pair
-from judge.prompting import Messages
+from judge.prompting import Messages, repair_messages
 from judge.records import Status
 
 PURPOSE = "pair"
@@ -179,7 +179,9 @@ class PairTask:
         messages = orjson.loads(request.body)["messages"]
         reply = read_reply(call.status_code, call.response).text or ""
         shown = reply.encode("utf-8", "replace").decode()[:_LONGEST_SHOWN_REPLY]
-        conversation = pair_repair_messages(messages, shown or "(an empty reply)", reading.detail)
+        conversation = repair_messages(
+            messages, shown or "(an empty reply)", reading.detail, "pair_repair"
+        )
         follow_up = self._request_for(conversation, unit)
         return replace(follow_up, key=repair_key(call), parent=call.key)
 

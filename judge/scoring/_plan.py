@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Protocol
 
 from judge.canonical import text_hash
 from judge.endpoint import Decoding, OutputMode
 from judge.errors import UsageError
 from judge.execution import Progress
 from judge.questions import question_hash
-from judge.records import Answer, Question, Reason, Status, Verdict
+from judge.records import Answer, Question, Reason, Status
 from judge.rubric import Criterion, Rubric
 from judge.settings import Mode, PromptOrder, Scoring
 
@@ -60,6 +61,25 @@ class ScoreSettings:
     retry: frozenset[Reason] = frozenset()
 
 
+class Settled(Protocol):
+    """What counting a unit needs to know of its verdict."""
+
+    @property
+    def status(self) -> Status:
+        """Scored, unscored or not applicable."""
+        ...
+
+    @property
+    def reason(self) -> Reason | None:
+        """Why it is unscored; None otherwise."""
+        ...
+
+    @property
+    def repaired(self) -> bool:
+        """Whether the judge needed a second chance."""
+        ...
+
+
 @dataclass(slots=True)
 class ScoreRun:
     """A run while it goes on and when it is over: what came out, and what it took."""
@@ -77,7 +97,7 @@ class ScoreRun:
     given_up: list[str] = field(default_factory=list)
     """What the server refused and is no longer asked for, with its words."""
 
-    def count(self, verdict: Verdict) -> None:
+    def count(self, verdict: Settled) -> None:
         """Count one settled unit."""
         self.progress.settled += 1
         self.repaired += verdict.repaired
