@@ -8,7 +8,7 @@ the range: a draw weighs the n question means by Dirichlet(1, ..., 1) and one ps
 each at -1 and at +1 by a further 0.1.
 
 The pseudo-observations say that n unmoved questions do not prove that no question moves: with every
-difference 0, the 90 % interval still reaches ±0.60 / n and the 95 % interval ±1.0 / n.
+difference 0, the 90 % interval still reaches about ±0.53 / n and the 95 % interval ±0.92 / n.
 
 The estimand is the mean difference over questions like these (the population).
 """

@@ -26,14 +26,15 @@ _LABELS = {
 _EMAIL = "e-mail address"
 _PHONE = "phone number"
 _NATIONAL_DIGITS = 10
-_SEPARATORS = r"[\s().\-]{0,3}"
+_SEPARATORS = r"[\W_]{0,3}"
+_HYPHENS = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-"))
 
 
 def personal_data(text: str) -> list[PersonalData]:
     """The personal data in a text as a reader sees it, sorted by position, without overlaps."""
     view = readable(text, fold=False)
     found = [*find_personal_data(text)]
-    for each in find_personal_data(view.text):
+    for each in find_personal_data(view.text.translate(_HYPHENS)):
         start, end = view.original(each.start, each.end)
         found.append(PersonalData(each.kind, start, end))
     return list(_apart(found))
@@ -76,10 +77,15 @@ class Redactor:
         view = readable(text, fold=False)
         for _, label, pattern in self._variants:
             for match in pattern.finditer(view.text):
-                start, end = view.original(*match.span())
-                if all(end <= other[0] or start >= other[1] for other in found):
-                    found.append((start, end, label))
-        return sorted(found)
+                found.append((*view.original(*match.span()), label))
+        spans: list[tuple[int, int, str]] = []
+        for start, end, label in sorted(found, key=lambda span: (span[0], -span[1])):
+            if spans and start < spans[-1][1]:
+                first, last, kept = spans[-1]
+                spans[-1] = (first, max(last, end), kept)
+            else:
+                spans.append((start, end, label))
+        return spans
 
     def _label(self, text: str, found: PersonalData) -> str:
         """The placeholder of a find; one without a number in a text that was not announced."""
@@ -88,12 +94,17 @@ class Redactor:
 
 
 def _apart(found: list[PersonalData]) -> Iterator[PersonalData]:
-    """Finds without overlaps, in order; of two that overlap the earlier, then the longer stays."""
-    last = -1
+    """Finds without overlaps, in order; two that overlap are one, of the kind of the earlier."""
+    held: PersonalData | None = None
     for each in sorted(found, key=lambda each: (each.start, -each.end)):
-        if each.start >= last:
-            yield each
-            last = each.end
+        if held is None or each.start >= held.end:
+            if held is not None:
+                yield held
+            held = each
+        elif each.end > held.end:
+            held = PersonalData(held.kind, held.start, each.end)
+    if held is not None:
+        yield held
 
 
 def _value(text: str, kind: str) -> str:

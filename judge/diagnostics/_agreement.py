@@ -60,8 +60,8 @@ def judge_agreement(
     ``first`` and ``second`` are levels, (n,); ``models`` and ``questions`` are (n,). Spearman's
     correlation ranks within each model (ties share their mean rank) and puts the centred ranks of
     all models together: ranks over all models would mostly say that the judges see the same model
-    ahead. Its interval is the mean ± t of the question-cluster Bayesian bootstrap (Rubin 1981) on
-    Fisher's z scale: every draw weighs each question once, its answers share the weight.
+    ahead. Its interval is the estimate ± t times the SD of the question-cluster Bayesian bootstrap
+    (Rubin 1981) on Fisher's z scale: every draw weighs each question once, its answers share it.
 
     A level that is a mean of samples is rounded to the nearest level before levels are compared.
     Raises ValueError for columns of different lengths and values that are not finite.

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from judge.endpoint._reply import Usage
 
+_SHORTEST_KEY = 8
 _QUOTA_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
 
 NEGOTIABLE = frozenset(
@@ -155,6 +156,9 @@ def _said(error: openai.APIStatusError) -> str:
     body = error.body
     message = body.get("message") if isinstance(body, dict) else None
     text = message if isinstance(message, str) else error.response.text
+    key = error.request.headers.get("authorization", "").removeprefix("Bearer ")
+    if len(key) >= _SHORTEST_KEY:
+        text = text.replace(key, "[key]")  # some servers repeat it, and words are stored
     return " ".join(text.split())[:300] or f"status {error.status_code}"
 
 

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from judge.hardening._data import quotable
+from judge.hardening._data import INVISIBLE, quotable
 from judge.hardening._view import readable
 
 _DECODER = json.JSONDecoder(strict=False)
+_OPENING = re.compile(r'\{\s*"')
+_UNSEEN = re.compile(f"[{INVISIBLE.replace(chr(10), '')}]+")
+_ESCAPED = 2
+"""How often an object can be escaped as a string and still be looked for."""
+_MOST_WORK = 5_000_000
+_RUINOUS = 100_000
+"""Characters that are read at most, and what an object that cannot be read counts."""
 
 
 def is_copied(body: Mapping[str, Any], answer: str) -> bool:
@@ -25,17 +32,37 @@ def is_copied(body: Mapping[str, Any], answer: str) -> bool:
     if not body or "{" not in answer:
         return False
     wanted = _folded(body)
-    names = "|".join(map(re.escape, body))
-    opening = re.compile(rf'\{{\s*"(?:{names})"')
-    for form in {*quotable(answer), answer.replace('\\"', '"')}:
-        for match in opening.finditer(form):
-            try:
-                found, _ = _DECODER.raw_decode(form, match.start())
-            except (ValueError, RecursionError):
-                continue  # an object that is broken or too deep cannot be read as a verdict either
-            if _folded(found) == wanted:
-                return True
-    return False
+    return any(wanted in _objects(form) for form in _forms(answer))
+
+
+def _forms(answer: str) -> Iterator[str]:
+    """The answer as given, as shown, without what nobody sees, and as the inside of a string."""
+    forms = [*quotable(answer), _UNSEEN.sub("", answer).replace("\u00a0", " ")]
+    for form in dict.fromkeys(forms):
+        yield form
+        inside = form
+        for _ in range(_ESCAPED):
+            if "\\" not in inside:
+                break
+            inside = inside.replace('\\"', '"').replace("\\n", "\n").replace("\\\\", "\\")
+            yield inside
+
+
+def _objects(text: str) -> Iterator[Any]:
+    """The JSON objects that begin anywhere in a text, folded, as far as the work is bounded."""
+    work = 0
+    for match in _OPENING.finditer(text):
+        try:
+            found, end = _DECODER.raw_decode(text, match.start())
+        except json.JSONDecodeError as error:
+            work += error.pos - match.start()
+        except (ValueError, RecursionError):
+            work += _RUINOUS
+        else:
+            work += end - match.start()
+            yield _folded(found)
+        if work > _MOST_WORK:
+            return
 
 
 def _folded(value: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 _VOCABULARY = (
     r"/?s|/?think|/?tool_call|/?tool_response|unk|pad|bos|eos|sop|eop|eod|"
@@ -166,4 +167,10 @@ def _in_right_to_left_line(run: re.Match[str]) -> bool:
     text = run.string
     start = text.rfind("\n", 0, run.start()) + 1
     end = text.find("\n", run.end())
-    return bool(_RIGHT_TO_LEFT.search(text, start, len(text) if end < 0 else end))
+    return _has_right_to_left(text, start, len(text) if end < 0 else end)
+
+
+@lru_cache(maxsize=16)
+def _has_right_to_left(text: str, start: int, end: int) -> bool:
+    """Whether a line has a right-to-left letter; asked again for every mark in it."""
+    return bool(_RIGHT_TO_LEFT.search(text, start, end))

@@ -269,7 +269,7 @@ def _invisible_flags(text: str) -> Iterator[Flag]:
         yield _flag(families.INVISIBLES, text, (start, end), weight)
 
 
-_BLANK_LINES = re.compile(r"(?:[ \t\r]*\n){16,}")
+_BLANK_LINES = re.compile(r"^(?:[ \t\r]*+\n){16,}+", re.MULTILINE)
 _JUMBLED = re.compile(r"\w[^\w\s'’.,/:@-]{1,4}\w|[\])}\\|*]{2}\w")
 
 

@@ -24,6 +24,8 @@ from judge.errors import EndpointError, UsageError
 from judge.local_models._process import ServerProcess
 
 HOST = "127.0.0.1"
+_OUR_KEYS = ("OPENAI_API_KEY", "PLUMBLINE_API_KEY")
+"""Keys of other servers, which a server of ours has no use for."""
 HF_KEY = "PLUMBLINE_SERVER_KEY"
 _PROGRESS_S = 10.0
 _LOOK_S = 0.25
@@ -65,7 +67,8 @@ def serving(spec: ModelSpec, say: Say = _say_nothing) -> Iterator[ModelSpec]:
         return
     port, key = _free_port(), secrets.token_urlsafe(24)
     launch = (_vllm if spec.local.engine == "vllm" else _hf)(spec.local, port, key)
-    server = ServerProcess(launch.name, launch.command, {**os.environ, **launch.environment})
+    inherited = {name: value for name, value in os.environ.items() if name not in _OUR_KEYS}
+    server = ServerProcess(launch.name, launch.command, {**inherited, **launch.environment})
     try:
         served = spec.served_at(f"http://{HOST}:{port}/v1", key)
         say(f"Starting {launch.name} (log: {server.log})")
@@ -215,7 +218,9 @@ def _hf(model: LocalModel, port: int, key: str) -> _Launch:
         raise UsageError(
             f"hf: models need {' and '.join(missing)}. Install them: pip install 'plumbline[hf]'."
         )
-    command = [sys.executable, "-m", "judge.local_models._hf_server", str(model.folder)]
+    # -P: the folder in which we were started may be a checkpoint's, and hold a torch.py.
+    program = "judge.local_models._hf_server"
+    command = [sys.executable, "-P", "-m", program, str(model.folder)]
     flags: dict[str, object] = {
         "--name": model.reference,
         "--host": HOST,

@@ -35,7 +35,7 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
         temporary = Path(name)
         try:
             _WRITERS[ending](temporary, rows)
-            temporary.chmod(0o644)
+            temporary.chmod(0o666 & ~_umask())
             temporary.replace(path)
         except BaseException:
             temporary.unlink()
@@ -90,3 +90,10 @@ def ending_of(path: Path) -> str:
     if ending not in FORMATS:
         raise UsageError(f"{path}: expected a file that ends in {', '.join(FORMATS)}.")
     return ending
+
+
+def _umask() -> int:
+    """The mask that new files get; the system tells it only to those who set it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
