@@ -109,12 +109,12 @@ def unreadable(path: Path, error: OSError) -> InputError:
     )
 
 
-def load_document(path: Path, schema: str) -> Document:
-    """Read a YAML file and validate it against a shipped JSON Schema.
+def load_document(path: Path, schema: str | Path) -> Document:
+    """Read a YAML file and validate it against a JSON Schema.
 
-    ``schema`` names ``schemas/SCHEMA.schema.json``. YAML 1.2: ``no`` and ``on`` stay strings,
-    duplicate keys are refused. Raises InputError with file, line, field, what was found and what
-    was expected.
+    ``schema`` names the shipped ``schemas/SCHEMA.schema.json``, or is a file. YAML 1.2: ``no`` and
+    ``on`` stay strings, duplicate keys are refused. Raises InputError with file, line, field, what
+    was found and what was expected.
     """
     text = read_text(path)
     document = _parse(path, text)
@@ -207,13 +207,12 @@ def _plain(node: Any) -> Any:
 
 
 @cache
-def validator(schema: str) -> Validator:
-    """The compiled validator of a shipped schema (``rubric``, ``weights``, ``questions``, ...)."""
+def validator(schema: str | Path) -> Validator:
+    """The compiled validator of a schema: a shipped one's name (``rubric``, ...), or a file."""
     from jsonschema import Draft202012Validator
 
-    return Draft202012Validator(
-        json.loads(shipped(f"schemas/{schema}.schema.json").read_text("utf-8"))
-    )
+    file = schema if isinstance(schema, Path) else shipped(f"schemas/{schema}.schema.json")
+    return Draft202012Validator(json.loads(file.read_text("utf-8")))
 
 
 def _innermost(problem: ValidationError) -> ValidationError:

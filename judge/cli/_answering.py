@@ -11,7 +11,6 @@ from typing import Any
 
 from judge.answering import AnswerRun, AnswerSettings, answer_workload
 from judge.answering import answer as run_answer
-from judge.cli._console import path_text, print_json, say
 from judge.cli._display import RunDisplay, traffic_summary
 from judge.cli._dry_run import ledger_or_empty, show_workload, worst_cost
 from judge.cli._outcome import account_object, end_if_interrupted, require_complete
@@ -24,6 +23,7 @@ from judge.ledger import Ledger, open_ledger
 from judge.questions import load_questions
 from judge.records import Question
 from judge.tables import FORMATS, Row, write_rows
+from judge.terminal import path_text, print_json, say
 
 _UNANSWERED_REMEDY = "serve the model with a longer context window, or leave these questions out"
 

@@ -6,13 +6,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from judge.cli._console import say
 from judge.errors import InputError, UsageError
 from judge.ledger import Ledger
 from judge.questions import load_questions
 from judge.records import Answer, Question
 from judge.scoring import Item, item_of
 from judge.tables import completed, questions_for, read_answers
+from judge.terminal import say
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-from judge.cli._console import say
 from judge.endpoint import OPENAI_URL
 from judge.errors import UsageError
+from judge.terminal import say
 
 _STRONG = ("gpt-6.1-sol", "gpt-6-sol", "gpt-5.5", "gpt-5.4", "gpt-5.2", "gpt-5.1", "gpt-5")
 """OpenAI's general models that the pinned SDK knows, newest first; used if the account has them."""

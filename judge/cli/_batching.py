@@ -20,8 +20,7 @@ from judge.batching import (
     open_jobs,
     prefill,
 )
-from judge.cli._console import say
-from judge.cli._display import Bar, spending, tokens_object
+from judge.cli._display import spending, tokens_object
 from judge.endpoint import ChatEndpoint, Completion, ModelSpec, OnFault, Prices
 from judge.errors import ExitCode, Incomplete, UsageError
 from judge.examples import ExamplePool
@@ -29,6 +28,7 @@ from judge.execution import INTERRUPTED
 from judge.ledger import Ledger
 from judge.rubric import Rubric
 from judge.scoring import Item, ScoreRun, ScoreSettings, collect, missing_calls
+from judge.terminal import Bar, say
 
 OpenEndpoint = Callable[[], ChatEndpoint]
 

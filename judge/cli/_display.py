@@ -3,76 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import TracebackType
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-
-from judge.cli._console import console, say
 from judge.endpoint import ChatEndpoint
 from judge.execution import Account
-
-_LONGEST_STATE = 160
+from judge.terminal import Bar
 
 A = TypeVar("A", bound=Account)
-
-
-class Bar:
-    """A bar on stderr with words behind it, which stays when it ends; a summary after it.
-
-    ``time_left`` is for work whose pace says when it will be done.
-    """
-
-    def __init__(self, title: str, *, time_left: bool) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            TaskProgressColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            *([TimeRemainingColumn()] if time_left else []),
-            TextColumn("{task.fields[state]}", markup=False),
-            console=console,
-        )
-        self._task = self._progress.add_task(title, total=None, state="")
-
-    def __enter__(self) -> Self:
-        """Show the bar."""
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Leave the bar as it stands and say what came out."""
-        self._progress.stop()
-        if text := self.summary():
-            say(text)
-
-    def summary(self) -> str:
-        """What came out, in words; "" for nothing to say."""
-        return ""
-
-    def show(self, completed: int, total: int | None, parts: list[str]) -> None:
-        """Move the bar; ``parts`` are the words behind it. An unknown ``total`` is None."""
-        state = " · ".join(parts)[:_LONGEST_STATE]
-        self._progress.update(self._task, total=total, completed=completed, state=state)
-
-    @property
-    def speed(self) -> float:
-        """How many units are completed per second."""
-        return self._progress.tasks[self._task].speed or 0.0
 
 
 class RunDisplay(Bar, Generic[A]):

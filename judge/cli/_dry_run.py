@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from judge.cli._console import print_json, say
 from judge.endpoint import Prices
 from judge.errors import NoLedgerError
 from judge.execution import Workload
 from judge.ledger import Ledger, open_ledger
+from judge.terminal import print_json, say
 
 
 def worst_cost(work: Workload, prices: Prices | None) -> float | None:

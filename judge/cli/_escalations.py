@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from judge.cli._console import print_json, say
 from judge.escalations import (
     Decision,
     Escalation,
@@ -22,6 +21,7 @@ from judge.hardening import SUSPICIOUS, as_data
 from judge.ledger import Ledger, open_ledger
 from judge.runs import scored_run
 from judge.tables import write_rows
+from judge.terminal import print_json, say
 from judge.weights import load_profile
 
 _SHOWN_ID = 8

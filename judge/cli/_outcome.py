@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from judge.cli._console import say
 from judge.cli._display import tokens_object, traffic_summary
 from judge.errors import ExitCode, Incomplete
 from judge.execution import INTERRUPTED, Account, Progress
 from judge.scoring import ScoreRun
+from judge.terminal import say
 
 
 class Outcome(Account, Protocol):

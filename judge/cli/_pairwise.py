@@ -10,7 +10,6 @@ from typing import Any
 
 from judge.cli._answers import GivenAnswers, items_of_ledger, read_given
 from judge.cli._auto import auto_judge
-from judge.cli._console import console, print_json, say
 from judge.cli._criteria import criteria_of
 from judge.cli._display import RunDisplay
 from judge.cli._dry_run import ledger_or_empty, show_workload, worst_cost
@@ -42,6 +41,7 @@ from judge.pairwise import (
     workload,
 )
 from judge.rubric import Criterion, Rubric, load_rubric
+from judge.terminal import console, print_json, say
 from judge.weights import Weights, load_profile
 
 _UNSCORED_REMEDY = "--occasion NAME asks anew, and --max-unscored allows more missing"

@@ -13,7 +13,6 @@ from typing import Any
 from judge import __version__
 from judge.cli._answers import items_of_ledger, read_given
 from judge.cli._auto import auto_judge
-from judge.cli._console import console, print_json, say
 from judge.cli._criteria import criteria_of
 from judge.cli._display import RunDisplay
 from judge.cli._dry_run import at_most, ledger_or_empty, workload_object, worst_cost
@@ -47,6 +46,7 @@ from judge.probes import (
 from judge.rubric import Rubric, load_rubric
 from judge.scoring import Item, ScoreRun, ScoreSettings
 from judge.settings import Mode, PromptOrder, Scoring
+from judge.terminal import console, print_json, say
 
 CLAIM = (
     "These figures hold for this judge, this rubric, these prompts and this date, on answers like "

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from judge.cli._console import console, print_json, say
 from judge.cli._pages import Written, write_page
 from judge.ledger import open_ledger
 from judge.report import build_report, render_html
+from judge.terminal import console, print_json, say
 
 
 def report(

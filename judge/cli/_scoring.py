@@ -18,7 +18,6 @@ from judge.cli._batching import (
     prefill_for_score,
     require_collected,
 )
-from judge.cli._console import print_json, say
 from judge.cli._display import RunDisplay
 from judge.cli._dry_run import ledger_or_empty, show_workload, worst_cost
 from judge.cli._outcome import summary, troubles
@@ -40,6 +39,7 @@ from judge.scoring import (
     workload,
 )
 from judge.scoring import score as run_score
+from judge.terminal import print_json, say
 
 
 def score(options: ScoreOptions, *, ledger_url: str, dry_run: bool, as_json: bool) -> None:

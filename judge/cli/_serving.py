@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from judge.cli._console import say
 from judge.endpoint import ModelSpec
+from judge.terminal import say
 
 
 @contextmanager

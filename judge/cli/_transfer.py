@@ -8,7 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from judge.cli._console import path_text, print_json, say
 from judge.ledger import Ledger, StoredVerdict, open_ledger
 from judge.questions import question_to_dict
 from judge.records import Question
@@ -21,6 +20,7 @@ from judge.tables import (
     read_verdicts,
     write_rows,
 )
+from judge.terminal import path_text, print_json, say
 
 if TYPE_CHECKING:
     import polars as pl
