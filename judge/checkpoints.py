@@ -62,8 +62,9 @@ def require_model(folder: Path, name: str) -> None:
     weights = _weights(folder)
     for index in _matching(folder, ("*.index.json",)):
         shards = _json_object(index, name).get("weight_map")
-        for shard in sorted(set(shards.values())) if isinstance(shards, dict) else ():
-            if not (folder / str(shard)).is_file():
+        names = set(map(str, shards.values())) if isinstance(shards, dict) else set()
+        for shard in sorted(names):
+            if not (folder / shard).is_file():
                 raise UsageError(
                     f"{name}: {index.name} names {shard}, which is missing; was the model saved "
                     "or copied to its end?"
@@ -118,7 +119,10 @@ def chat_template(folder: Path) -> ChatTemplate | None:
     """
     jinja = folder / "chat_template.jinja"
     if jinja.is_file():
-        return ChatTemplate(jinja.name, jinja.read_text("utf-8"))
+        try:
+            return ChatTemplate(jinja.name, jinja.read_text("utf-8"))
+        except UnicodeDecodeError:
+            raise UsageError(f"{jinja}: not UTF-8 text; expected a chat template.") from None
     path = folder / "tokenizer_config.json"
     if path.is_file():
         value = _json_object(path, str(folder)).get("chat_template")
@@ -132,10 +136,10 @@ def chat_template(folder: Path) -> ChatTemplate | None:
 
 
 def _default_of(entries: list[Any], path: Path) -> str:
-    named = {e.get("name"): e.get("template") for e in entries if isinstance(e, dict)}
+    named = {str(e.get("name")): e.get("template") for e in entries if isinstance(e, dict)}
     template = named.get("default")
     if not isinstance(template, str):
-        names = ", ".join(sorted(str(name) for name in named))
+        names = ", ".join(sorted(named))
         raise UsageError(
             f"{path}: several chat templates ({names}) and none named default; choose one with "
             "?chat_template=FILE."
@@ -194,7 +198,9 @@ def _safetensors_header(
             tuple(entry["data_offsets"]) for key, entry in header.items() if key != "__metadata__"
         )
         tensors = [(8 + length + int(start), 8 + length + int(end)) for start, end in offsets]
-    except (ValueError, TypeError, KeyError, AttributeError):
+        if not all(8 + length <= start <= end for start, end in tensors):
+            raise ValueError("offsets that run backwards")
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         raise UsageError(f"{name}: {path.name} has no readable safetensors header.") from None
     wanted = max((end for _, end in tensors), default=8 + length)
     if wanted != size:
@@ -208,7 +214,7 @@ def _safetensors_header(
 def _json_object(path: Path, name: str) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{name}: {path.name} is not JSON ({error}).") from None
     if not isinstance(value, dict):
         raise UsageError(f"{name}: {path.name} is not a JSON object.")

@@ -260,15 +260,14 @@ def describe_violation(problem: ValidationError) -> dict[str, Any]:
         case "uniqueItems":
             twice = next(entry for entry in value if value.count(entry) > 1)
             expected, found = "entries that all differ", f"{show_value(twice)} twice"
-        case "minimum":
-            expected = f"a number of at least {wanted}"
-        case "maximum":
-            expected = f"a number of at most {wanted}"
+        case "minimum" | "maximum" | "exclusiveMinimum":
+            expected = f"a number {_BOUNDS[problem.validator]} {wanted}"
         case "pattern":
             expected = f"text of the form {wanted}"
     return {"expected": expected, "found": show_value(found)}
 
 
+_BOUNDS = {"minimum": "of at least", "maximum": "of at most", "exclusiveMinimum": "above"}
 _TYPES = {
     "object": "a mapping",
     "array": "a list",

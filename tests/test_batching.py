@@ -16,6 +16,7 @@ import pytest
 
 from judge.batching import BatchSettings, Cap, Stage, jobs_of, open_jobs, prefill
 from judge.batching._results import Results, Settled
+from judge.batching._server import state_of
 from judge.canonical import digest
 from judge.cli._batching import (
     BatchOptions,
@@ -257,6 +258,13 @@ def test_lines_of_every_kind_are_counted_and_none_goes_astray(
         if request.key in calls:
             assert calls[request.key].request == request.body
     assert open_jobs(ledger, server.spec()) == []
+
+
+def test_a_clock_that_counts_otherwise_is_not_believed() -> None:
+    state = state_of(
+        {"id": "b", "status": "completed", "in_progress_at": 1_790_000_000_000, "completed_at": 1.5}
+    )
+    assert (state.began_at, state.ended_at) == (0, 0)
 
 
 def test_result_lines_that_contradict_each_other_or_everything() -> None:

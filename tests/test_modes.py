@@ -409,6 +409,14 @@ class TestLogprobs:
             run(ledger, items, rubric(), server.spec(), settings)
         assert {row["reason"] for row in verdict_rows(ledger)} <= {"invalid"}
 
+    def test_a_refusal_first_says_nothing_about_the_server(
+        self, ledger: Ledger, server: ChatServer
+    ) -> None:
+        server.configure(Behaviour(scripted=["refusal"]))
+        settings = ScoreSettings(scoring=Scoring.LOGPROBS)
+        outcome = run(ledger, stored_items(ledger, answers(2)), rubric(), server.spec(), settings)
+        assert (outcome.scored, dict(outcome.unscored)) == (3, {"refused": 1})
+
     def test_replies_without_them_can_be_asked_for_again(
         self, ledger: Ledger, server: ChatServer
     ) -> None:

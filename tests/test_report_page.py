@@ -115,6 +115,14 @@ def test_values_in_texts_are_escaped_and_made_visible() -> None:
     assert "&lt;b&gt;⟦U+202E⟧" in formats.text("page.started", when="<b>\u202e")
 
 
+def test_what_nobody_would_see_is_shown() -> None:
+    assert visible("pay\u200bpal\u00ad, \ufeff \uffff\x00") == (
+        "pay⟦U+200B⟧pal⟦U+00AD⟧, ⟦U+FEFF⟧ ⟦U+FFFF⟧⟦U+0000⟧"
+    )
+    joined = "👩\u200d💻 line\r\nline می\u200cخواهم"
+    assert visible(joined) == joined
+
+
 @pytest.mark.parametrize(
     ("language", "stamp", "seconds", "money"),
     [

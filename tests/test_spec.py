@@ -171,6 +171,23 @@ class TestRefusals:
         with pytest.raises(UsageError, match=r"names model-2\.safetensors, which is missing"):
             parse_spec(f"hf:{model}")
 
+    @pytest.mark.parametrize("offsets", [[9, 3], [-4, 64], [0, 10**400], [0, float("inf")]])
+    def test_offsets_that_no_file_has(self, model: Path, offsets: list[float]) -> None:
+        header = json.dumps({"w": {"dtype": "U8", "shape": [64], "data_offsets": offsets}}).encode()
+        body = len(header).to_bytes(8, "little") + header + bytes(64)
+        (model / "model.safetensors").write_bytes(body)
+        with pytest.raises(UsageError, match="safetensors"):
+            parse_spec(f"hf:{model}")
+
+    def test_configuration_that_no_library_wrote(self, model: Path) -> None:
+        (model / "model.safetensors.index.json").write_text('{"weight_map": {"w": ["a", "b"]}}')
+        with pytest.raises(UsageError, match="which is missing"):
+            parse_spec(f"hf:{model}")
+        (model / "model.safetensors.index.json").unlink()
+        (model / "config.json").write_text("[" * 200_000)
+        with pytest.raises(UsageError, match=r"config\.json is not JSON"):
+            parse_spec(f"hf:{model}")
+
 
 class TestFingerprint:
     def test_a_copy_has_the_same_and_time_does_not_count(self, model: Path) -> None:
@@ -266,6 +283,15 @@ class TestChatTemplate:
         )
         with pytest.raises(UsageError, match=r"several chat templates \(tool\)"):
             chat_template(write_model(tmp_path / "b", chat_template=several[:1]))
+
+    def test_templates_that_cannot_be_read(self, tmp_path: Path) -> None:
+        odd = [{"name": ["tool"], "template": "t"}]
+        with pytest.raises(UsageError, match="several chat templates"):
+            chat_template(write_model(tmp_path / "a", chat_template=odd))
+        folder = write_model(tmp_path / "b")
+        (folder / "chat_template.jinja").write_bytes(b"\xff\xfe")
+        with pytest.raises(UsageError, match="not UTF-8"):
+            chat_template(folder)
 
     def test_a_model_without_one_gets_the_plain_one(self, tmp_path: Path) -> None:
         folder = write_model(tmp_path / "m", chat_template=None)

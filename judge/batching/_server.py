@@ -63,6 +63,10 @@ class BatchState:
         return self.status in _ENDED
 
 
+_LATEST = 253_402_300_800
+"""The year 10000, beyond which nothing can be a date."""
+
+
 def state_of(value: Mapping[str, Any]) -> BatchState:
     """Read a batch object. Raises TransientFault for one without id or status."""
     if not isinstance(value.get("id"), str) or not isinstance(value.get("status"), str):
@@ -76,10 +80,10 @@ def state_of(value: Mapping[str, Any]) -> BatchState:
         status=value["status"],
         output_file=_text(value.get("output_file_id")) or None,
         error_file=_text(value.get("error_file_id")) or None,
-        created_at=_count(value.get("created_at")),
-        began_at=_count(value.get("in_progress_at")),
-        ended_at=max(map(_count, ends)),
-        expires_at=_count(value.get("expires_at")),
+        created_at=_instant(value.get("created_at")),
+        began_at=_instant(value.get("in_progress_at")),
+        ended_at=max(map(_instant, ends)),
+        expires_at=_instant(value.get("expires_at")),
         total=_count(counts.get("total")),
         completed=_count(counts.get("completed")),
         failed=_count(counts.get("failed")),
@@ -349,3 +353,9 @@ def _text(value: object) -> str:
 
 def _count(value: object) -> int:
     return value if type(value) is int and value >= 0 else 0
+
+
+def _instant(value: object) -> int:
+    """Seconds since 1970; 0 for what no clock says, such as milliseconds."""
+    seconds = _count(value)
+    return seconds if seconds < _LATEST else 0

@@ -21,7 +21,6 @@ from judge.cli._outcome import (
     summary,
     troubles,
 )
-from judge.cli._pages import Written, write_page
 from judge.cli._sending import Sending, SendingOptions, temperature_of
 from judge.cli._serving import served
 from judge.endpoint import Decoding, ModelSpec, parse_spec
@@ -40,6 +39,7 @@ from judge.pairwise import (
     signed,
     workload,
 )
+from judge.report import Written, write_page
 from judge.rubric import Criterion, Rubric, load_rubric
 from judge.terminal import console, print_json, say
 from judge.weights import Weights, load_profile

@@ -23,7 +23,6 @@ from judge.cli._outcome import (
     require_complete,
     troubles,
 )
-from judge.cli._pages import write_page
 from judge.cli._sending import Sending, SendingOptions, temperature_of
 from judge.cli._serving import served
 from judge.endpoint import ChatEndpoint, Decoding, ModelSpec, parse_spec
@@ -43,6 +42,7 @@ from judge.probes import (
     signed,
     study_workload,
 )
+from judge.report import write_page
 from judge.rubric import Rubric, load_rubric
 from judge.scoring import Item, ScoreRun, ScoreSettings
 from judge.settings import Mode, PromptOrder, Scoring

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from judge.cli._pages import Written, write_page
 from judge.ledger import open_ledger
-from judge.report import build_report, render_html
+from judge.report import Written, build_report, render_html, write_page
 from judge.terminal import console, print_json, say
 
 

@@ -6,7 +6,7 @@ answer or changes a verdict.
 """
 
 from judge.hardening._copied import is_copied
-from judge.hardening._data import as_data, quotable
+from judge.hardening._data import as_data, quotable, show_invisible
 from judge.hardening._null import NullFlag, NullKind, null_flags
 from judge.hardening._payloads import Payload, payloads
 from judge.hardening._scan import (
@@ -36,6 +36,7 @@ __all__ = [
     "quotable",
     "readable",
     "scan",
+    "show_invisible",
     "strip_flagged",
     "strip_pair",
 ]

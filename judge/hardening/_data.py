@@ -72,8 +72,16 @@ def as_data(text: str) -> str:
     HTML element ``<s>``, is shown with look-alike brackets, and a soft hyphen is shown by its
     number. `quotable` lets the judge quote such passages either way.
     """
-    shown = _RUN.sub(_show_run, text)
-    return CHAT_TOKEN.sub(lambda token: token[0].translate(_HARMLESS), shown)
+    return CHAT_TOKEN.sub(lambda token: token[0].translate(_HARMLESS), show_invisible(text))
+
+
+def show_invisible(text: str) -> str:
+    """The text with the characters shown that nobody would see, e.g. a zero-width space.
+
+    It becomes ``⟦U+200B⟧``; joiners, variation selectors and directional marks stay where emoji or
+    a script needs them. Idempotent.
+    """
+    return _RUN.sub(_show_run, text)
 
 
 def quotable(text: str) -> tuple[str, ...]:

@@ -11,17 +11,14 @@ from unicodedata import normalize
 
 from markupsafe import Markup
 
+from judge.hardening import show_invisible
+
 Fields: TypeAlias = Mapping[str, Any]
 
 _LONG_CHARACTERS, _LONG_LINES = 900, 14
 _AROUND = 60
 _LONGEST = 240
-_HIDDEN = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"  # controls, but not tab and line ends
-    "\u202a-\u202e\u2066-\u2069"  # direction embeddings, overrides and isolates
-    "\ufff9-\ufffb\ufffe\uffff\ud800-\udfff"  # annotation marks, noncharacters, lone surrogates
-    "\U000e0000-\U000e007f]"  # tags: invisible letters
-)
+_NO_CHARACTER = re.compile("[\ufffe\uffff]")
 # In a flagged passage the other characters without width are shown, too: they may be the reason.
 _WIDTHLESS = re.compile("[\u00ad\u200b-\u200f\u2060-\u2064\ufeff]")
 
@@ -54,7 +51,7 @@ def visible(value: object) -> object:
     """
     if not isinstance(value, str) or isinstance(value, Markup):
         return value
-    return _HIDDEN.sub(_sign, value)
+    return _NO_CHARACTER.sub(_sign, show_invisible(value))
 
 
 def _sign(match: re.Match[str]) -> str:

@@ -159,8 +159,14 @@ class Asking:
         }
 
     def require_logprobs(self, call: Call) -> None:
-        """Raise EndpointError if a fresh reply lacks log-probabilities and none had them so far."""
+        """Raise EndpointError if a fresh reply lacks log-probabilities and none had them so far.
+
+        A refusal, or a reply that was cut, has none to give and says nothing about the server.
+        """
         if self.kind is ScoreKind.SAMPLES or self._logprobs_seen or call.status_code != 200:
+            return
+        reply = read_reply(call.status_code, call.response)
+        if not reply.text or reply.refusal or reply.finish_reason != "stop":
             return
         raise EndpointError(
             f"{self.spec.identity}: the server gives no log-probabilities. Score with --scoring "
