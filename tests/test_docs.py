@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from judge.questions import load_questions
 from judge.rubric import load_rubric
 from judge.weights import load_weights
 from tests.chat_server import Behaviour, ChatServer
-from tests.support import judge_command
+from tests.support import JUDGE, judge_command
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -43,6 +44,21 @@ def test_the_readme_commands_run_on_the_readme_answers(tmp_path: Path) -> None:
     assert (tmp_path / "my-report" / "report.html").exists()
     exported = (tmp_path / "verdicts.jsonl").read_text().splitlines()
     assert sum(json.loads(row)["model"] == "ours-epoch-2" for row in exported) == 8
+
+
+def test_the_commands_of_the_page_on_training_data_run(tmp_path: Path) -> None:
+    (block,) = blocks(ROOT / "docs" / "blending.md", "sh")
+    commands = [shlex.split(line.split("#")[0]) for line in block.splitlines()]
+    assert [command[:2] for command in commands] == [["sft", "demo"], ["sft", "blend"]]
+    for command in commands:
+        done = subprocess.run(
+            [JUDGE.with_name("sft"), *command[1:]], cwd=tmp_path, capture_output=True, text=True,
+            timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    page = (ROOT / "docs" / "blending.md").read_text()
+    for name in re.findall(r"^\| `([a-z.]+)/?", page, re.MULTILINE):
+        assert (tmp_path / "my-blend" / name).exists(), name
 
 
 def test_make_targets_of_the_readme_exist() -> None:

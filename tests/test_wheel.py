@@ -68,7 +68,25 @@ def test_the_package_is_the_installed_one_and_typed(installed: Path, tmp_path: P
         assert (where / shipped).exists()
 
 
-def test_the_training_command_says_that_it_is_not_here_yet(installed: Path, tmp_path: Path) -> None:
-    done = call(installed / "sft", "train", "x.yaml", cwd=tmp_path)
+def test_training_data_without_its_extra_says_what_to_install(
+    installed: Path, tmp_path: Path
+) -> None:
+    assert call(installed / "sft", "--help", cwd=tmp_path).returncode == 0
+    done = call(installed / "sft", "demo", "d", cwd=tmp_path)
     assert done.returncode == 2
-    assert "not part" in done.stderr
+    assert "pip install 'plumbline[data]'" in done.stderr
+
+
+def test_training_data_is_made_outside_of_the_checkout(installed: Path, tmp_path: Path) -> None:
+    done = call(
+        UV, "pip", "install", "--python", installed / "python", "-c", ROOT / "constraints.txt",
+        "plumbline[data] @ " + next(installed.parents[1].glob("*.whl")).as_uri(), cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    demo = call(installed / "sft", "demo", "d", "--rows", "40", cwd=tmp_path)
+    assert demo.returncode == 0, demo.stderr
+    made = call(installed / "sft", "blend", "d/blend.yaml", "--json", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    result = json.loads(made.stdout)
+    assert result["manifest"] == "out/demo/manifest.json"
+    assert (tmp_path / result["report"]["html"]).is_file()

@@ -6,7 +6,13 @@ answer or changes a verdict.
 """
 
 from judge.hardening._copied import is_copied
-from judge.hardening._data import as_data, quotable, show_invisible
+from judge.hardening._data import (
+    INVISIBLE,
+    as_data,
+    hidden_positions,
+    quotable,
+    show_invisible,
+)
 from judge.hardening._null import NullFlag, NullKind, null_flags
 from judge.hardening._payloads import Payload, payloads
 from judge.hardening._scan import (
@@ -21,6 +27,7 @@ from judge.hardening._scan import (
 from judge.hardening._view import View, readable
 
 __all__ = [
+    "INVISIBLE",
     "SUSPICIOUS",
     "Flag",
     "NullFlag",
@@ -29,6 +36,7 @@ __all__ = [
     "StripPair",
     "View",
     "as_data",
+    "hidden_positions",
     "injection_score",
     "is_copied",
     "null_flags",

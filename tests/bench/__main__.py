@@ -6,16 +6,23 @@ import argparse
 import os
 import platform
 import time
+from collections.abc import Sequence
 
 import openai
 
 from tests import bench
+from tests.bench._blend import blend
 from tests.bench._cpu import cpu
+from tests.bench._duplicates import contamination, duplicates
 from tests.bench._memory import memory
+from tests.bench._packing import packing
+from tests.bench._scrubbing import scrubbing
 from tests.bench._throughput import throughput
 from tests.bench._tokens import tokens
 
-PARTS = ("throughput", "cpu", "memory", "tokens")
+JUDGE = ("throughput", "cpu", "memory", "tokens")
+SFT = ("packing", "duplicates", "contamination", "scrubbing", "blend")
+PARTS = (*JUDGE, *SFT)
 
 
 def main() -> None:
@@ -28,6 +35,9 @@ def main() -> None:
     parser.add_argument("--live-units", type=int, default=30_000, help="the larger live memory run")
     parser.add_argument("--judge", metavar="SPEC", help="tokens: a real server instead of ours")
     parser.add_argument("--answers", type=int, help="tokens: only the first so many answers")
+    parser.add_argument(
+        "--rows", type=int, nargs="+", default=[100_000, 1_000_000], help="of packing and blend"
+    )
     options = parser.parse_args()
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there is {', '.join(PARTS)}")
@@ -37,16 +47,36 @@ def main() -> None:
           f"{time.strftime('%Y-%m-%d')}")  # fmt: skip
     for part in parts:
         started = time.perf_counter()
-        if part == "throughput":
-            for latency_s in (0.25, 0.1):
-                throughput(options.calls, latency_s, options.concurrency, options.repeats)
-        elif part == "cpu":
-            cpu(options.calls, 0.1, options.concurrency, options.repeats)
-        elif part == "memory":
-            memory((10_000, 100_000), (10_000, options.live_units))
+        if part in SFT:
+            _sft(part, options.rows)
         else:
-            tokens(options.judge, options.answers)
+            _judge(part, options)
         print(f"[{part}: {time.perf_counter() - started:.0f} s]", flush=True)
+
+
+def _judge(part: str, options: argparse.Namespace) -> None:
+    if part == "throughput":
+        for latency_s in (0.25, 0.1):
+            throughput(options.calls, latency_s, options.concurrency, options.repeats)
+    elif part == "cpu":
+        cpu(options.calls, 0.1, options.concurrency, options.repeats)
+    elif part == "memory":
+        memory((10_000, 100_000), (10_000, options.live_units))
+    else:
+        tokens(options.judge, options.answers)
+
+
+def _sft(part: str, rows: Sequence[int]) -> None:
+    if part == "packing":
+        packing(rows)
+    elif part == "duplicates":
+        duplicates()
+    elif part == "contamination":
+        contamination()
+    elif part == "scrubbing":
+        scrubbing()
+    else:
+        blend(rows)
 
 
 if __name__ == "__main__":

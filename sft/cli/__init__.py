@@ -1,0 +1,5 @@
+"""The ``sft`` command."""
+
+from sft.cli._app import app, main
+
+__all__ = ["app", "main"]
