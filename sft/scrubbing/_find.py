@@ -25,14 +25,36 @@ class Find(NamedTuple):
 class Detector(NamedTuple):
     """A pattern whose group ``it`` (or whole match) is personal data if ``accepts`` says so.
 
-    ``accepts`` gives the datum in a normal form, or None for a look-alike. ``hint`` is a pattern
-    that is quick to look for, without which there is nothing to find.
+    ``accepts`` gives the datum in a normal form, or None for a look-alike. There is nothing to find
+    in a text without one of the ``words`` (folded; none: no matter) and without the ``hint``, which
+    are quicker to look for than the pattern.
     """
 
     kind: str
     pattern: re.Pattern[str]
     accepts: Callable[[re.Match[str]], str | None]
-    hint: re.Pattern[str]
+    words: tuple[str, ...] = ()
+    hint: re.Pattern[str] | None = None
+
+
+class Text:
+    """A text that detectors look at; what they ask of it in common is found out once."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._folded = text.lower()
+        self._hints: dict[re.Pattern[str], bool] = {}
+
+    def is_worth(self, detector: Detector) -> bool:
+        """Whether the detector's pattern can match at all."""
+        if detector.words and not any(word in self._folded for word in detector.words):
+            return False
+        hint = detector.hint
+        if hint is None:
+            return True
+        if hint not in self._hints:
+            self._hints[hint] = hint.search(self.text) is not None
+        return self._hints[hint]
 
 
 def found(match: re.Match[str]) -> tuple[int, int]:

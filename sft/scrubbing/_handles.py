@@ -92,7 +92,7 @@ DETECTORS = (
             rf"@{_HOST}(?![A-Za-z0-9-])"
         ),
         _mail,
-        re.compile("@"),
+        ("@",),
     ),
     Detector(
         "email",
@@ -103,7 +103,7 @@ DETECTORS = (
             r"(?:[ ]?[\[({]dot[\])}][ ]?|\.)[A-Za-z]{2,24}(?![A-Za-z0-9])"
         ),
         _spelt_mail,
-        re.compile(r"(?i)[\[({]at[\])}]"),
+        ("[at]", "(at)", "{at}"),
     ),
     Detector(
         "username",
@@ -113,13 +113,13 @@ DETECTORS = (
             r"(?![A-Za-z0-9_.-]*/[A-Za-z0-9])"
         ),
         _profile,
-        re.compile(r"(?i)\.(?:com|me|tv|co|net)/"),
+        (".com/", ".me/", ".tv/", ".co/", ".net/"),
     ),
     Detector(
         "username",
         re.compile(r"(?<![A-Za-z0-9/])/?u/(?P<it>[A-Za-z0-9_-]{3,20})(?![A-Za-z0-9_/-])"),
         _profile,
-        re.compile("u/"),
+        ("u/",),
     ),
     Detector(
         "username",
@@ -131,8 +131,23 @@ DETECTORS = (
             r"(?P<it>[A-Za-z0-9][A-Za-z0-9_.-]{2,31})(?![A-Za-z0-9@(])"
         ),
         _labelled,
-        re.compile(
-            "(?i)user|login|name|handle|telegram|skype|wechat|discord|用户|号|昵称|微信|网名|账户"
+        (
+            "user",
+            "login",
+            "name",
+            "handle",
+            "telegram",
+            "skype",
+            "wechat",
+            "discord",
+            "用户",
+            "账号",
+            "帐号",
+            "账户",
+            "昵称",
+            "微信",
+            "qq",
+            "网名",
         ),
     ),
     Detector(
@@ -141,6 +156,6 @@ DETECTORS = (
             r"(?<![A-Za-z0-9_.@/+-])@(?P<it>[A-Za-z][A-Za-z0-9_.]{2,29})(?![A-Za-z0-9_/@-])"
         ),
         _at,
-        re.compile("@"),
+        ("@",),
     ),
 )

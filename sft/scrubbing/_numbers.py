@@ -16,8 +16,8 @@ from importlib import import_module
 
 from sft.scrubbing._find import END, START, Detector, before, digits_of, text_of
 
-_NUMBER = re.compile(r"[0-9][0-9 ().\-]{5,}[0-9]")
-"""What most of these need."""
+_LONG = re.compile(r"[0-9](?:[ ./+-]?[0-9]){6}|[A-Z]{4,6}[0-9]{2}|[0-9]{6}[-+A][0-9]{3}")
+"""What ids and cards have: seven digits, or the letters that some ids begin with."""
 
 
 def _card(match: re.Match[str]) -> str | None:
@@ -181,14 +181,14 @@ DETECTORS: tuple[Detector, ...] = (
             rf"{END}"
         ),
         _iban,
-        re.compile(r"[A-Z]{2}[0-9]{2}"),
+        hint=re.compile(r"[A-Z]{2}[0-9]{2}[ -]?[A-Z0-9]{4}"),
     ),
     *(
         Detector(
             "national_id",
             re.compile(rf"{START}(?<![0-9][ .-])(?P<it>{form}){END}(?![ .-][0-9])"),
             partial(_national, module, words),
-            re.compile(r"[0-9]{4}|[0-9]{3}[ .-][0-9]{2}"),
+            hint=_LONG,
         )
         for module, form, words in _NATIONAL
     ),
@@ -196,7 +196,7 @@ DETECTORS: tuple[Detector, ...] = (
         "national_id",
         re.compile(rf"{START}[1-9][0-9]{{5}}(?:18|19|20)[0-9]{{9}}[0-9Xx]{END}"),
         _resident,
-        re.compile(r"[0-9]{16}"),
+        hint=_LONG,
     ),
     Detector(
         "national_id",
@@ -204,7 +204,7 @@ DETECTORS: tuple[Detector, ...] = (
             rf"{START}[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z](?:[ -]?[0-9]{{2}}){{3}}[ -]?[A-D]{END}"
         ),
         _nino,
-        re.compile(r"[A-Z]{2}[ -]?[0-9]{2}"),
+        hint=re.compile(r"[A-Z]{2}[ -]?[0-9]{2}"),
     ),
     Detector(
         "card",
@@ -215,7 +215,7 @@ DETECTORS: tuple[Detector, ...] = (
             rf"|62[0-9]{{4}}[ -][0-9]{{13}}){END}(?![.-][0-9])"
         ),
         _card,
-        _NUMBER,
+        hint=_LONG,
     ),
     Detector(
         "passport",
@@ -225,13 +225,13 @@ DETECTORS: tuple[Detector, ...] = (
             r"(?P<it>(?=[A-Z0-9]{0,8}[0-9]{4})[A-Z0-9]{7,10})(?![A-Z0-9])"
         ),
         _passport,
-        re.compile("(?i)passport|护照"),
+        ("passport", "护照"),
     ),
     Detector(
         "birth_date",
         re.compile(rf"(?i){_BORN}[^0-9\n]{{0,14}}?(?P<it>{_DATE})(?![0-9])"),
         _birth,
-        re.compile("(?i)birth|born|d.?o.?b|出生|生日|生于"),
+        ("birth", "born", "dob", "d.o.b", "出生", "生日", "生于"),
     ),
     Detector(
         "ip",
@@ -239,7 +239,7 @@ DETECTORS: tuple[Detector, ...] = (
             rf"{START}(?<![0-9A-Za-z][.-])[0-9]{{1,3}}(?:\.[0-9]{{1,3}}){{3}}{END}(?!\.[0-9])"
         ),
         _address,
-        re.compile(r"[0-9]\.[0-9]{1,3}\."),
+        hint=re.compile(r"[0-9]\.[0-9]{1,3}\.[0-9]"),
     ),
     Detector(
         "ip",
@@ -247,7 +247,7 @@ DETECTORS: tuple[Detector, ...] = (
             r"(?<![0-9A-Za-z:.])(?:[0-9A-Fa-f]{1,4}:{1,2}){2,7}[0-9A-Fa-f]{0,4}(?![0-9A-Za-z:])"
         ),
         _address6,
-        re.compile(r"[0-9A-Fa-f]:{1,2}[0-9A-Fa-f]{1,4}:"),
+        hint=re.compile(r"[0-9A-Fa-f]:{1,2}[0-9A-Fa-f]{1,4}:"),
     ),
 )
 """In the order in which they claim a stretch."""

@@ -11,7 +11,7 @@ import polars as pl
 
 from sft.records import MOST_EXAMPLES, REMOVED, ROWS, Example, StepResult, place
 from sft.scrubbing import _handles, _numbers, _phones, _secrets
-from sft.scrubbing._find import Detector, Find, found
+from sft.scrubbing._find import Detector, Find, Text, found
 from sft.scrubbing._names import find_names
 from sft.settings import ScrubSettings
 
@@ -28,18 +28,6 @@ _LABELS = {
 }  # fmt: skip
 _PLACEHOLDER = re.compile(rf"\[({'|'.join(_LABELS.values())})(?:_([0-9]{{1,6}}))?\]")
 
-_SUSPICIOUS = (
-    r"@|://|[0-9][0-9 ().\-/]{5,}[0-9]|[0-9A-Fa-f]:[0-9A-Fa-f:]*[0-9A-Fa-f]{1,4}:"
-    r"|[A-Z]{2}[ -]?[0-9]{2}|[0-9]\.[0-9]{1,3}\.|[\[({](?i:at)[\])}]|u/"
-    r"|(?i:passw|passc|passp|pwd|secret|token|api.?key|private key|access.?key|authorization"
-    r"|birth|born|\bdob\b|user.?name|user.?id|login|nick|handle|telegram|skype|wechat|discord"
-    r"|account.?name|screen.?name|\.(?:com|me|tv|co|net)/)"
-    r"|密码|口令|密钥|令牌|护照|出生|生日|生于|用户|账号|帐号|账户|昵称|微信|QQ|网名"
-    r"|sk-|AKIA|ASIA|AROA|AIDA|AIza|ya29|gh[pousr]_|glpat|xox|k_live|k_test|whsec|hf_|gsk_|xai-|r8_"
-    r"|npm_|pypi-|dop_v1|SG\.|eyJ"
-)
-"""What every find has somewhere: texts without it are not looked at again."""
-
 _ROUNDS = 5
 _AROUND = 80
 
@@ -54,19 +42,17 @@ def scrub(rows: pl.DataFrame, settings: ScrubSettings) -> StepResult:
 
     Raises UsageError if names are to be found and spaCy or its model is missing.
     """
-    texts = rows.select(
-        pl.col("messages").list.eval(pl.element().struct["content"]).list.join("\n")
-    )
+    texts = rows["messages"].list.eval(pl.element().struct["content"]).list.join("\n")
     suspicious = (
-        texts.to_series().str.contains(_SUSPICIOUS).fill_null(value=False)
+        texts.str.contains(_suspicious(settings.regions)).fill_null(value=False)
         if settings.names_model is None
-        else pl.Series([True] * len(rows), dtype=pl.Boolean)
+        else pl.repeat(value=True, n=len(rows), eager=True)
     )
     changed: Counter[tuple[str, str]] = Counter()
     counted: Counter[tuple[str, str]] = Counter()
     examples: list[Example] = []
     replaced: dict[int, list[dict[str, str]]] = {}
-    for number in suspicious.arg_true().to_list() if len(rows) else ():
+    for number in suspicious.arg_true():
         row = rows.row(number, named=True)
         scrubbed = _Conversation([message["content"] for message in row["messages"]], settings)
         if not scrubbed.counts:
@@ -109,11 +95,11 @@ def find_in(text: str, settings: ScrubSettings) -> list[Find]:
     kept_out = [match.span() for match in _PLACEHOLDER.finditer(text)]
     for phrase in settings.keep:
         kept_out += [match.span() for match in re.finditer(re.escape(phrase), text)]
-    claimed = sorted(kept_out)
+    claimed, read = kept_out, Text(text)
     for kind in settings.kinds or KINDS:
         new = [
             find
-            for find in _finds(kind, text, settings)
+            for find in _finds(kind, read, settings)
             if not any(find.start < end and start < find.end for start, end in claimed)
         ]
         for find in new:
@@ -123,14 +109,14 @@ def find_in(text: str, settings: ScrubSettings) -> list[Find]:
     return sorted(taken, key=lambda find: find.start)
 
 
-def _finds(kind: str, text: str, settings: ScrubSettings) -> Iterable[Find]:
+def _finds(kind: str, text: Text, settings: ScrubSettings) -> Iterable[Find]:
     if kind == "name":
-        return find_names(text, settings.names_model) if settings.names_model else ()
+        return find_names(text.text, settings.names_model) if settings.names_model else ()
     return [
         Find(kind, *found(match), value)
         for detector in _detectors(settings.regions)[kind]
-        if detector.hint.search(text)
-        for match in detector.pattern.finditer(text)
+        if text.is_worth(detector)
+        for match in detector.pattern.finditer(text.text)
         if (value := detector.accepts(match)) is not None
     ]
 
@@ -138,9 +124,20 @@ def _finds(kind: str, text: str, settings: ScrubSettings) -> Iterable[Find]:
 @cache
 def _detectors(regions: tuple[str, ...]) -> dict[str, list[Detector]]:
     """The detectors of every kind; ids come before numbers that merely look like some."""
-    phones = Detector("phone", _phones.CANDIDATE, partial(_phones.phone, regions), _phones.HINT)
+    phones = Detector(
+        "phone", _phones.CANDIDATE, partial(_phones.phone, regions), hint=_phones.HINT
+    )
     every = (*_secrets.DETECTORS, *_handles.DETECTORS, *_numbers.DETECTORS, phones)
     return {kind: [each for each in every if each.kind == kind] for kind in KINDS}
+
+
+@cache
+def _suspicious(regions: tuple[str, ...]) -> str:
+    """A pattern of what every find has somewhere: texts without it are not looked at again."""
+    every = [each for detectors in _detectors(regions).values() for each in detectors]
+    words = sorted({re.escape(word) for each in every for word in each.words})
+    hints = sorted({each.hint.pattern for each in every if each.hint is not None})
+    return "|".join([f"(?i:{'|'.join(words)})", *hints])
 
 
 class _Conversation:
