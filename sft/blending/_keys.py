@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from judge.canonical import canonical
+from sft.words import mixed as finalised
 
 Ints: TypeAlias = NDArray[np.int64]
 Keys: TypeAlias = NDArray[np.uint64]
@@ -44,7 +45,4 @@ def mixed(keys: Keys, with_salt: int) -> Keys:
 
 
 def _finalised(keys: Keys) -> Keys:
-    keys = keys + np.uint64(0x9E3779B97F4A7C15)
-    keys = (keys ^ (keys >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    keys = (keys ^ (keys >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return keys ^ (keys >> np.uint64(31))
+    return finalised(keys + np.uint64(0x9E3779B97F4A7C15))

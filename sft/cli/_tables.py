@@ -74,8 +74,9 @@ def show_plan(plan: BlendPlan) -> None:
 def show_outcome(report: Fields) -> None:
     """What every step removed, and what the first epoch of every blend holds."""
     _show_steps(report["steps"])
-    for kind, count in _by_kind(report["personal_data"]["by_source"]).items():
-        say(f"Personal data replaced: {kind} {count:,}")
+    finds = _by_kind(report["personal_data"]["by_source"])
+    listed = ", ".join(f"{count:,} {_words(kind)}" for kind, count in finds.items())
+    say(f"Personal data replaced: {listed or 'none found'}.")
     for blend in report["blends"]:
         _show_mixture(blend)
     _show_lengths(report["lengths"])

@@ -33,7 +33,7 @@ LARGE = 200_000
 _MOST_TOKENS = 600_000_000
 """With more, TRL over all samples at once takes more memory than a small machine has."""
 _WRITTEN_AT_ONCE = 10_000
-_INSTALL = "pip install torch==2.13.0 -c tests/bench/packing-constraints.txt trl datasets"
+_INSTALL = "`make bench` installs it into an environment of its own."
 
 
 class Row(NamedTuple):
