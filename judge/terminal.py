@@ -12,8 +12,9 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
+import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -32,6 +33,31 @@ _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """What could move the cursor or rename the window; names and words from elsewhere may hold it."""
 
 _LONGEST_STATE = 160
+
+
+def make_app(name: str) -> typer.Typer:
+    """An empty command line of the house style; its callback's docstring is its help."""
+    return typer.Typer(
+        name=name,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from judge import __version__
+
+        typer.echo(f"plumbline {__version__}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool,
+    typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
+]
 
 
 def run_command(app: Callable[[], object], name: str, *, intact: str) -> None:

@@ -2,34 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from judge.terminal import Version, make_app
 
-import typer
-
-app = typer.Typer(
-    name="sft",
-    help="Make training data that can be answered for.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        from judge import __version__
-
-        typer.echo(f"plumbline {__version__}")
-        raise typer.Exit
+app = make_app("sft")
 
 
 @app.callback()
-def root(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
+def root(version: Version = False) -> None:
     """Make training data that can be answered for: what came in, what went, why, and the mixture.
 
     Start with `sft demo DIR`, which writes synthetic sources, a small tokenizer and a commented
