@@ -83,7 +83,7 @@ def test_training_data_is_made_outside_of_the_checkout(installed: Path, tmp_path
         "plumbline[data] @ " + next(installed.parents[1].glob("*.whl")).as_uri(), cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    demo = call(installed / "sft", "demo", "d", "--rows", "40", cwd=tmp_path)
+    demo = call(installed / "sft", "demo", "d", "--rows", "100", cwd=tmp_path)
     assert demo.returncode == 0, demo.stderr
     made = call(installed / "sft", "blend", "d/blend.yaml", "--json", cwd=tmp_path)
     assert made.returncode == 0, made.stderr

@@ -14,7 +14,7 @@ from sft.cli._root import app
 def demo(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to; made if missing.")],
     rows: Annotated[
-        int, typer.Option("--rows", min=10, help="Conversations in each of the three sources.")
+        int, typer.Option("--rows", min=100, help="Conversations in each of the three sources.")
     ] = 2000,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Other data for another seed.")] = 0,
 ) -> None:
