@@ -31,12 +31,16 @@ def step_keys(
     """
     names = sorted(config.sources, key=lambda source: source.name)
     parts: dict[str, Any] = {
+        # With the settings of scrubbing, since examples of all steps are scrubbed by them.
         "read": [
-            [source.name, str(file.path), file.hash, source.format, dict(source.fields)]
-            for source, file in files
+            asdict(config.scrub),
+            *(
+                [source.name, str(file.path), file.hash, source.format, dict(source.fields)]
+                for source, file in files
+            ),
         ],
         "clean": [asdict(config.clean), [[source.name, source.languages] for source in names]],
-        "scrub": asdict(config.scrub),
+        "scrub": None,
         "dedup": [asdict(config.dedup), [[source.name, source.priority] for source in names]],
         "decontaminate": [asdict(config.decontamination), list(question_sets)],
         "tokenise": [{**asdict(config.tokens), "tokenizer": ""}, vocabulary],

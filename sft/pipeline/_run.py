@@ -6,7 +6,7 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -113,17 +113,19 @@ def _run_step(
     """Do one step, from the stage before it."""
     folders, key = stages(out), work.keys[step]
     stage = folders[step]
+    # In the examples of a report no personal data is shown, whatever stays in the rows.
+    shown = replace(config.scrub, kinds=())
     if before is None:
-        read_sources(stage, key, work.files, config.scrub, pool, progress)
+        read_sources(stage, key, work.files, shown, pool, progress)
         return
     rows = folders[before]
     if step == "dedup":
         priorities = {source.name: source.priority for source in config.sources}
-        run_dedup(stage, key, rows, priorities, config.dedup, config.scrub, pool, progress)
+        run_dedup(stage, key, rows, priorities, config.dedup, shown, pool, progress)
     elif step == "tokenise":
         run_tokenise(
             stage, key, rows, out / "tokenizer", work.vocabulary.hash, config.tokens,
-            config.scrub, samples_folder(out), pool, progress,
+            shown, samples_folder(out), pool, progress,
         )  # fmt: skip
     else:
         sources = {source.name: source for source in config.sources}
@@ -134,7 +136,7 @@ def _run_step(
                 decontaminate, index=contamination_index(work.question_sets, config.decontamination)
             ),
         }[step]
-        run_rows(step, stage, key, rows, take, config.scrub, pool, progress)
+        run_rows(step, stage, key, rows, take, shown, pool, progress)
 
 
 def _require_readable(config: BlendConfig, facts: Facts, out: Path) -> None:
