@@ -267,6 +267,16 @@ def test_an_interrupted_run_says_how_to_go_on(
     assert "run the same command again" in said
 
 
+def test_a_manifest_stands_over_finished_work_only(demo: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    blended(demo, out)
+    with pytest.raises(InputError):
+        blended(changed(demo, "tiny.yaml", blend={"total": 1}, sweep=None), out)
+    assert not (out / "manifest.json").exists()
+    blended(demo, out)
+    assert (out / "manifest.json").exists()
+
+
 def test_a_damaged_store_is_made_again(demo: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     blended(demo, out)
@@ -329,6 +339,11 @@ class TestRefusals:
             self.run(demo, tmp_path / "o", self.source(demo, text + "\n"), tokens=tokens)
         quarantine = pl.read_parquet(tmp_path / "o" / "quarantine.parquet")
         assert "64" in quarantine["detail"][0]
+
+    def test_a_total_below_a_sample(self, demo: Path, tmp_path: Path) -> None:
+        good = '{"instruction": "What is a tide?", "output": "The sea that rises and falls."}\n'
+        with pytest.raises(InputError, match=r"blend\.total: found 3 tokens per epoch, in which"):
+            self.run(demo, tmp_path / "o", self.source(demo, good), blend={"total": 3})
 
     def test_a_cap_that_the_total_breaks(self, demo: Path, tmp_path: Path) -> None:
         good = '{"instruction": "What is a tide?", "output": "The sea that rises and falls."}\n'

@@ -24,6 +24,7 @@ from sft.blending import (
     targets,
 )
 from sft.config import blend_error
+from sft.errors import InputError
 from sft.packing import EpochPlan, plan_epoch
 from sft.pipeline._progress import Progress
 from sft.settings import BlendConfig, BlendSettings
@@ -146,6 +147,8 @@ def make_blends(
             epochs, hashes = [], []
             drawing = draws(samples, plan.targets, seed=config.seed)
             for epoch, drawn in zip(range(1, config.epochs + 1), drawing, strict=False):
+                if not len(drawn):
+                    raise _nothing_drawn(config, plan, epoch)
                 packs = plan_epoch(
                     samples,
                     drawn,
@@ -173,6 +176,17 @@ def make_blends(
                 )
             )
     return blends
+
+
+def _nothing_drawn(config: BlendConfig, plan: BlendPlan, epoch: int) -> InputError:
+    total, by = plan.targets.total, plan.settings.by
+    error = BlendError(
+        ("total",),
+        found=f"{total:,} {by} per epoch, in which epoch {epoch} has no sample",
+        expected="as much as samples hold",
+        remedy="Raise the total" if plan.settings.total else "Add data, or raise max_epochs",
+    )
+    return blend_error(config.path, plan.settings.name, error)
 
 
 def _plans(config: BlendConfig, samples: Samples) -> list[BlendPlan]:

@@ -19,6 +19,7 @@ from sft.settings import BlendConfig
 from sft.tokenisation import SampleStore
 
 FORM = 1
+MANIFEST = "manifest.json"
 
 
 def write_manifest(
@@ -60,6 +61,6 @@ def write_manifest(
         },
         "blends": [blend.to_manifest() for blend in blends],
     }
-    path = out / "manifest.json"
+    path = out / MANIFEST
     write_atomically(path, orjson.dumps(content, option=orjson.OPT_INDENT_2) + b"\n")
     return path

@@ -22,7 +22,7 @@ from sft.pipeline._blends import BlendPlan, make_blends
 from sft.pipeline._duplicates import run_dedup
 from sft.pipeline._facts import build_report
 from sft.pipeline._keys import STEPS
-from sft.pipeline._manifest import write_manifest
+from sft.pipeline._manifest import MANIFEST, write_manifest
 from sft.pipeline._progress import Progress
 from sft.pipeline._reading import read_sources
 from sft.pipeline._rows import run_rows
@@ -70,6 +70,8 @@ def run_blend(
     with _alone(out):
         # Rows lie there before they are scrubbed.
         work_folder(out).mkdir(mode=0o700, exist_ok=True)
+        # A manifest stands over finished work only.
+        (out / MANIFEST).unlink(missing_ok=True)
         _make_samples(config, work, out, workers, progress)
         facts = {step: stage.facts() for step, stage in stages(out).items()}
         quarantined = _write_quarantine(out)
