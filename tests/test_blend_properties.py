@@ -52,9 +52,12 @@ def test_rows_add_up_and_shares_hold(
     shutil.copytree(tokenizer, folder / "tokenizer")
     sources = []
     for name, pairs in (("one", first), ("two", second)):
-        # A good row each, so that no source ends up with none.
-        good = (f"How does the tide come to {name}?", f"With the moon, to {name} as well.")
-        lines = [json.dumps({"instruction": q, "output": a}) for q, a in (*pairs, good)]
+        # Some good rows each, so that no source, and no epoch, ends up with none.
+        good = [
+            (f"How does the tide come to {name} in year {year}?", f"With the {year}th moon, I say.")
+            for year in range(3, 9)
+        ]
+        lines = [json.dumps({"instruction": q, "output": a}) for q, a in (*pairs, *good)]
         (folder / f"{name}.jsonl").write_text("\n".join([*lines, "{broken"]) + "\n")
         sources.append(
             {"name": name, "files": f"{name}.jsonl", "domain": name, "task": "t", "licence": "none"}
@@ -73,7 +76,7 @@ def test_rows_add_up_and_shares_hold(
     report = blended(config, folder / "out").report
     store = SampleStore.open(folder / "out" / "samples")
     quarantine = pl.read_parquet(folder / "out" / "quarantine.parquet")
-    read = Counter({"one": len(first) + 2, "two": len(second) + 2})
+    read = Counter({"one": len(first) + 7, "two": len(second) + 7})
     kept = store.samples.unique("row_id")["source"].to_list()
     assert Counter(kept) + Counter(quarantine["source"].to_list()) == read
     assert not set(store.samples["row_id"]) & set(quarantine["row_id"])
