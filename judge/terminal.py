@@ -25,6 +25,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 
 from judge.errors import ExitCode, PlumblineError
 
@@ -33,6 +34,12 @@ _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """What could move the cursor or rename the window; names and words from elsewhere may hold it."""
 
 _LONGEST_STATE = 160
+_NARROW = 120
+"""Columns below which a bar is short."""
+
+
+def _fixed(width: int) -> Column:
+    return Column(no_wrap=True, min_width=width)
 
 
 def make_app(name: str) -> typer.Typer:
@@ -110,13 +117,18 @@ class Bar:
 
     def __init__(self, title: str, *, time_left: bool) -> None:
         self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            TaskProgressColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            *([TimeRemainingColumn()] if time_left else []),
-            TextColumn("{task.fields[state]}", markup=False),
+            # On a narrow terminal the words behind the bar give way, not the numbers.
+            TextColumn("{task.description}", markup=False, table_column=_fixed(len(title))),
+            BarColumn(bar_width=12 if console.width < _NARROW else 24),
+            TaskProgressColumn(table_column=_fixed(4)),
+            MofNCompleteColumn(table_column=_fixed(5)),
+            TimeElapsedColumn(table_column=_fixed(7)),
+            *([TimeRemainingColumn(table_column=_fixed(7))] if time_left else []),
+            TextColumn(
+                "{task.fields[state]}",
+                markup=False,
+                table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1),
+            ),
             console=console,
         )
         self._task = self._progress.add_task(title, total=None, state="")

@@ -367,7 +367,12 @@ def test_the_command_prints_plan_and_outcome(demo: Path, tmp_path: Path) -> None
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert Path(result["report"]["html"]).is_file()
-    assert [blend["name"] for blend in result["blends"]] == ["paper", "half", "in-domain-only"]
+    assert [blend["name"] for blend in result["blends"]] == [
+        "paper",
+        "half",
+        "in-domain-only",
+        "general-only",
+    ]
     for said in ("public-qa", "passes per epoch", "near_duplicate", "embeddings must grow"):
         assert said in done.stderr
     again = run()

@@ -34,11 +34,16 @@ def write_manifest(
     content = {
         "form": FORM,
         "name": config.name,
+        "synthetic": config.synthetic,
         "plumbline": __version__,
         "seed": config.seed,
         "epochs": config.epochs,
         "batch": config.batch,
         "length": config.tokens.length,
+        "sources": {
+            source.name: {"domain": source.domain, "task": source.task, "licence": source.licence}
+            for source in sorted(config.sources, key=lambda source: source.name)
+        },
         "inputs": [
             {"source": source.name, "file": file.path.name, "bytes": file.bytes, "hash": file.hash}
             for source, file in work.files

@@ -1,0 +1,5 @@
+"""``python -m sft``, which launchers start."""
+
+from sft.cli import main
+
+main()

@@ -1,0 +1,207 @@
+"""What a run writes down while it goes: run.json, log.jsonl, TensorBoard."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Self
+
+import orjson
+
+from sft.errors import CorruptError
+
+RUN = "run.json"
+LOG = "log.jsonl"
+TENSORBOARD = "tensorboard"
+
+
+class RunLog:
+    """The log of a run: one JSON object per line, and the same for TensorBoard.
+
+    A run that goes on from a step forgets the lines beyond it, so that the log reads as if the run
+    had never been interrupted. Only one process writes it.
+    """
+
+    def __init__(self, folder: Path, from_step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        path = folder / LOG
+        kept = [line for line in read_lines(path) if line["step"] <= from_step]
+        self.evaluated = {line["step"] for line in kept if line["kind"] == "evaluation"}
+        """Steps after which the held-out losses are known."""
+        self.done = {line["epoch"] for line in kept if line["kind"] == "epoch"}
+        """Epochs that are finished, their checkpoint included."""
+        self.last_losses: dict[str, float] = {}
+        """Domain → the last held-out loss."""
+        self.first_losses: dict[str, float] = {}
+        """Domain → the held-out loss before training."""
+        self._sums: dict[int, tuple[float, int]] = {}
+        for line in kept:
+            self._remember(line)
+        self.recent = [line["loss"] for line in kept if line["kind"] == "step"][-100:]
+        """Losses of the last steps."""
+        temporary = path.with_name(f".{LOG}.tmp")
+        temporary.write_bytes(b"".join(orjson.dumps(line) + b"\n" for line in kept))
+        temporary.replace(path)
+        self._file = path.open("ab", buffering=0)
+        self._board = SummaryWriter(str(folder / TENSORBOARD), purge_step=from_step + 1)
+
+    def __enter__(self) -> Self:
+        """Nothing more to open."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the files."""
+        self._file.close()
+        self._board.close()
+
+    def step(self, record: Mapping[str, Any]) -> None:
+        """Note an optimizer step."""
+        line = {"kind": "step", **record}
+        self._write(line)
+        self._remember(line)
+        at = record["step"]
+        for name in ("loss", "learning_rate", "gradient_norm"):
+            if record[name] is not None:
+                self._board.add_scalar(f"train/{name}", record[name], at)
+        for source, loss in record["losses"].items():
+            self._board.add_scalar(f"train/loss/{source}", loss, at)
+        if record["seconds"]:
+            rate = record["tokens"] / record["seconds"]
+            self._board.add_scalar("speed/tokens_per_second", rate, at)
+        self._board.add_scalar("memory/bytes", record["memory_bytes"], at)
+
+    def evaluation(
+        self, step: int, epoch: int, losses: Mapping[str, float], tokens: Mapping[str, int]
+    ) -> None:
+        """Note the held-out losses."""
+        record = {"kind": "evaluation", "step": step, "epoch": epoch, "losses": dict(losses),
+                  "tokens": dict(tokens)}  # fmt: skip
+        self._write(record)
+        self._remember(record)
+        self.evaluated.add(step)
+        for domain, loss in losses.items():
+            self._board.add_scalar(f"held_out/loss/{domain}", loss, step)
+
+    def epoch(self, epoch: int, step: int, export: str, seconds: float) -> None:
+        """Note the end of an epoch."""
+        self._write(
+            {"kind": "epoch", "epoch": epoch, "step": step, "export": export, "seconds": seconds}
+        )
+        self.done.add(epoch)
+
+    def training_loss(self, epoch: int) -> float | None:
+        """Mean training loss of an epoch, per supervised token; None before its first step."""
+        total, tokens = self._sums.get(epoch, (0.0, 0))
+        return total / tokens if tokens else None
+
+    def note(self, step: int, text: str) -> None:
+        """Note something that happened."""
+        self._write({"kind": "note", "step": step, "text": text})
+
+    def _write(self, record: Mapping[str, Any]) -> None:
+        self._file.write(orjson.dumps(record) + b"\n")
+
+    def _remember(self, record: Mapping[str, Any]) -> None:
+        if record["kind"] == "evaluation":
+            if record["epoch"] == 0:
+                self.first_losses = dict(record["losses"])
+            self.last_losses = dict(record["losses"])
+        elif record["kind"] == "step":
+            total, tokens = self._sums.get(record["epoch"], (0.0, 0))
+            supervised = record["supervised_tokens"]
+            self._sums[record["epoch"]] = total + record["loss"] * supervised, tokens + supervised
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The records of a log; a last line that was cut off by a kill is left out.
+
+    Raises CorruptError for any other line that is no record.
+    """
+    if not path.is_file():
+        return []
+    lines = path.read_bytes().split(b"\n")
+    records = []
+    for number, line in enumerate(lines, start=1):
+        if not line:
+            continue
+        try:
+            record = orjson.loads(line)
+            if not isinstance(record["step"], int):
+                raise TypeError
+        except (ValueError, LookupError, TypeError):
+            if number == len(lines):
+                break
+            raise CorruptError(
+                f"{path}:{number}: not a record of this log; it was changed or damaged. Move it "
+                "away, and run the same command again"
+            ) from None
+        records.append(record)
+    return records
+
+
+def read_run(folder: Path) -> dict[str, Any] | None:
+    """run.json of a run folder; None if there is none. Raises CorruptError if it is damaged."""
+    path = folder / RUN
+    try:
+        content: dict[str, Any] = orjson.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise CorruptError(
+            f"{path}: cannot be read ({error}). Name another folder with --out"
+        ) from None
+    return content
+
+
+def write_run(folder: Path, run: Mapping[str, Any]) -> None:
+    """Write run.json; it is whole or not there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".{RUN}.tmp"
+    with temporary.open("wb") as file:
+        file.write(orjson.dumps(run, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY))
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(folder / RUN)
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601 in seconds."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def versions() -> dict[str, str]:
+    """Versions of all that the numbers may depend on."""
+    import platform
+
+    from judge import __version__
+
+    packages = ("torch", "deepspeed", "transformers", "peft")
+    return {
+        "plumbline": __version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+    }
+
+
+def git_revision(folder: Path) -> str | None:
+    """The revision of the repository that a folder is in; "+" behind it if files were changed."""
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(  # noqa: S603 - fixed arguments
+                ["git", "-C", str(folder), *arguments],  # noqa: S607 - the user's git
+                capture_output=True, text=True, timeout=10, check=False,
+            )  # fmt: skip
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    revision = git("rev-parse", "HEAD")
+    if revision is None:
+        return None
+    return revision + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")

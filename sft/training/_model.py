@@ -1,0 +1,193 @@
+"""The model that is trained: found, fitted to the data's tokenizer, with or without adapters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from judge.checkpoints import require_model
+from sft.errors import UsageError
+from sft.recipe import LoraSettings, ModelSettings, Recompute, TrainConfig
+from sft.tokenisation import Vocabulary
+from sft.training._batches import Tensor
+
+
+def load_model(
+    config: TrainConfig, vocabulary: Vocabulary, *, dtype: Any, attention: str, zero3: bool
+) -> Any:
+    """The model in training mode, with as many embeddings as the tokenizer has tokens.
+
+    Under ZeRO 3 the weights are partitioned while they are read (an `HfDeepSpeedConfig` must be
+    alive). New embeddings are the mean of the old ones, so that a new token starts as an average
+    token. Adapters are put on if the configuration has them.
+
+    Raises UsageError, with the remedy, if there is no such model, weights of it are missing, or its
+    tokenizer is not the one that the data was made with.
+    """
+    settings = config.model
+    torch.manual_seed(config.seed)
+    if settings.scratch is not None:
+        model = _from_scratch(settings, vocabulary, dtype, attention)
+    else:
+        model = _from_weights(config, dtype, attention)
+        _require_tokenizer(config, vocabulary)
+    model.config.use_cache = False
+    _fit_embeddings(model, config, vocabulary, zero3=zero3)
+    if config.lora is not None:
+        model = with_adapters(model, config.lora)
+    if settings.recompute is Recompute.FULL:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+        if config.lora is not None:
+            model.enable_input_require_grads()
+    model.train()
+    return model
+
+
+def _from_scratch(
+    settings: ModelSettings, vocabulary: Vocabulary, dtype: Any, attention: str
+) -> Any:
+    from transformers import AutoModelForCausalLM, LlamaConfig
+
+    assert settings.scratch is not None
+    llama = LlamaConfig(
+        **{
+            **settings.scratch,
+            "vocab_size": vocabulary.size,
+            "bos_token_id": vocabulary.bos_id,
+            "eos_token_id": list(vocabulary.end_ids),
+        }
+    )
+    return AutoModelForCausalLM.from_config(llama, dtype=dtype, attn_implementation=attention)
+
+
+def _from_weights(config: TrainConfig, dtype: Any, attention: str) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    name = config.model.path
+    if Path(name).is_dir():
+        require_model(Path(name), f"{config.path}: model.path: {name}")
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            name, dtype=dtype, attn_implementation=attention, output_loading_info=True
+        )
+    except (OSError, ValueError, KeyError) as error:
+        # transformers' own words say whether it is the name, the network or the files.
+        raise UsageError(
+            f"{config.path}: model.path: {name} cannot be loaded: {_first_lines(error)}. Give a "
+            "folder with a model's files, or the name of a model that this machine can download"
+        ) from None
+    missing = sorted(report["missing_keys"])
+    wrong = sorted(str(entry) for entry in report.get("mismatched_keys", ()))
+    if missing or wrong:
+        raise UsageError(
+            f"{config.path}: model.path: {name}: {len(missing) + len(wrong)} of its weights are "
+            f"missing or of another shape ({', '.join((missing + wrong)[:3])}, ...); they would "
+            "start at random. Fetch or save the model again"
+        )
+    return model
+
+
+def base_model(config: TrainConfig, dtype: Any) -> Any:
+    """The model of a configuration as it was before training, on the CPU."""
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(config.model.path, dtype=dtype)
+
+
+def _first_lines(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def _require_tokenizer(config: TrainConfig, vocabulary: Vocabulary) -> None:
+    """Refuse data whose token numbers mean other tokens to the model."""
+    from sft.tokenisation import read_tokenizer
+
+    name = config.model.path
+    own = read_tokenizer(name).get_vocab()
+    data = vocabulary.tokenizer.get_vocab()
+    for token, number in data.items():
+        if token not in vocabulary.added and own.get(token) != number:
+            raise UsageError(
+                f"{config.path}: the data was made with another tokenizer than the model has: "
+                f"{token!r} is token {number} in {config.data.folder}, and "
+                f"{own.get(token, 'none')} in {name}. Set tokens.tokenizer to {name} in the "
+                "blend's configuration and run sft blend again"
+            )
+
+
+def _fit_embeddings(
+    model: Any, config: TrainConfig, vocabulary: Vocabulary, *, zero3: bool
+) -> None:
+    """Grow the embeddings to the tokenizer's size; surplus rows stay."""
+    rows = model.get_input_embeddings().num_embeddings
+    if rows >= vocabulary.size:
+        return
+    added = ", ".join(vocabulary.added) or f"{vocabulary.size - rows} tokens"
+    if config.lora is not None:
+        raise UsageError(
+            f"{config.path}: the model has no embedding for {added}, and adapters would not teach "
+            "it one. Use a separator that the model knows (tokens.separator), the layout chat, or "
+            "train all weights (no lora)"
+        )
+    model.resize_token_embeddings(vocabulary.size, mean_resizing=False)
+    for layer in {id(e): e for e in (model.get_input_embeddings(), model.get_output_embeddings())
+                  if e is not None}.values():  # fmt: skip
+        _average(layer.weight, rows, gathered(zero3))
+
+
+Gather = Callable[[list[Any]], Any]
+
+
+def gathered(zero3: bool) -> Gather:
+    """A context in which partitioned weights are whole; changes made by rank 0 reach all."""
+    if not zero3:
+        return lambda _: nullcontext()
+    import deepspeed
+
+    return lambda weights: deepspeed.zero.GatheredParameters(weights, modifier_rank=0)
+
+
+def _average(weight: Tensor, rows: int, gather: Gather) -> None:
+    """Set the rows from ``rows`` on to the mean of those before."""
+    with gather([weight]), torch.no_grad():
+        if weight.ndim == 2 and weight.shape[0] > rows:
+            weight[rows:] = weight[:rows].float().mean(0).to(weight.dtype)
+
+
+def with_adapters(model: Any, lora: LoraSettings) -> Any:
+    """The model with low-rank adapters; all else is frozen. Raises UsageError for wrong targets."""
+    from peft import LoraConfig, get_peft_model
+
+    targets = lora.targets if isinstance(lora.targets, str) else list(lora.targets)
+    settings = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=targets,
+        task_type="CAUSAL_LM",
+    )
+    try:
+        return get_peft_model(model, settings)
+    except ValueError as error:
+        raise UsageError(f"lora.targets: {_first_lines(error)}") from None
+
+
+def weight_groups(model: Any, weight_decay: float) -> list[dict[str, Any]]:
+    """The trained weights in two groups: matrices with weight decay, vectors without.
+
+    Norms and biases are vectors, embeddings are matrices.
+    """
+    trained = [p for p in model.parameters() if p.requires_grad]
+    # Under ZeRO 3 a partitioned weight is flat; its true shape stands beside it.
+    shapes = [getattr(p, "ds_shape", p.shape) for p in trained]
+    matrices = [p for p, shape in zip(trained, shapes, strict=True) if len(shape) >= 2]
+    vectors = [p for p, shape in zip(trained, shapes, strict=True) if len(shape) < 2]
+    groups = [
+        {"params": matrices, "weight_decay": weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
