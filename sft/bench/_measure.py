@@ -164,45 +164,15 @@ def _timed(settings: BenchSettings, config: TrainConfig, process: Any, data: Ben
 
 def _setup(settings: BenchSettings, config: TrainConfig, process: Any, data: BenchData) -> Any:
     """What the trainer makes before its first step, from random weights."""
-    from sft.training._attention import choose_attention, decoder, require_apart
-    from sft.training._engine import (
-        build_engine,
-        deepspeed_settings,
-        make_optimizer,
-        passes_per_step,
-        zero_stage,
-    )
-    from sft.training._loss import Objective
-    from sft.training._model import weight_groups
-    from sft.training._setup import Check, Setup
+    from sft.training._setup import assemble, attention_of
 
-    dtype, device = _dtype(config, process), process.device
-    attention = choose_attention(config.model.attention, device, dtype, deterministic=False)
-    model = _model(settings, dtype, attention, device)
-    objective = Objective(model, attention=attention)
-    groups = weight_groups(model, config.optimizer.weight_decay)
-    optimizer = make_optimizer(groups, config.optimizer, device=device, offload=settings.offload)
-    written = deepspeed_settings(config, process, dtype, data.batch)
-    engine = build_engine(objective, optimizer, written, groups=groups)
-    difference, bound = require_apart(model, attention, device, model.config.vocab_size)
-    if config.model.compile:
-        for layer in decoder(model).layers:
-            layer.compile()
-    random: Any = data
-    return Setup(
-        config=config,
-        process=process,
-        data=random,
-        vocabulary=random,
-        held_out={},
-        objective=objective,
-        engine=engine,
-        dtype=dtype,
-        stage=zero_stage(config, dtype),
-        attention=attention,
-        passes=passes_per_step(data.batch, process.world, settings.micro_batch),
-        checks=(Check(check="samples apart", difference=difference, bound=bound),),
-    )
+    dtype = _dtype(config, process)
+    attention = attention_of(config, process, dtype)
+    model = _model(settings, dtype, attention, process.device)
+    return assemble(
+        config, process, data, model,
+        attention=attention, dtype=dtype, vocabulary=model.config.vocab_size,
+    )  # fmt: skip
 
 
 def _model(settings: BenchSettings, dtype: Any, attention: str, device: Any) -> Any:

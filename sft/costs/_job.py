@@ -8,6 +8,13 @@ from sft.costs._accelerators import GIB
 from sft.costs._shape import ModelShape, adapter_parameters
 from sft.recipe import Attention, LoraSettings, Offload, Precision, Recompute
 
+CHUNK = 2048
+"""Supervised tokens whose logits are in memory at a time: 2048 rows of 32,000 in fp32, 262 MB."""
+BUCKET = 500_000_000
+"""Elements of a communication bucket."""
+LIVE_WEIGHTS = 1_000_000_000
+"""Weights that ZeRO 3 keeps gathered at most."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
@@ -31,11 +38,11 @@ class Job:
     """Largest share of a forward pass's tokens that the loss is taken over."""
     mean_square_length: float | None = None
     """Mean squared length of the samples over their mean length, where it is known."""
-    chunk: int = 2048
+    chunk: int = CHUNK
     """Supervised tokens whose logits are in memory at a time."""
-    bucket: int = 500_000_000
+    bucket: int = BUCKET
     """Elements of a communication bucket (``reduce_bucket_size`` of DeepSpeed)."""
-    live_weights: int = 1_000_000_000
+    live_weights: int = LIVE_WEIGHTS
     """Weights that ZeRO 3 keeps gathered at most (``stage3_max_live_parameters``)."""
     reserve: int = 3 * GIB
     """Bytes for what no formula covers: the driver's context, libraries' workspaces, the

@@ -29,7 +29,7 @@ class LeakError(PlumblineError):
     """Samples of a pack see each other."""
 
 
-def choose_attention(wanted: Attention, device: Any, dtype: Any, *, deterministic: bool) -> Any:
+def choose_attention(wanted: Attention, device: Any, dtype: Any, *, deterministic: bool) -> str:
     """The implementation for a device and a dtype, as transformers knows it.
 
     varlen has no backward pass that gives the same bits twice, so it is not chosen for runs that

@@ -14,7 +14,7 @@ from functools import cached_property
 from hashlib import blake2b
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import orjson
@@ -25,9 +25,53 @@ from sft.blending import Ints
 from sft.errors import CorruptError, UsageError
 from sft.packing import balanced_steps
 from sft.recipe import TrainConfig
-from sft.tokenisation import SampleStore
+from sft.tokenisation import Sample, SampleStore
 
 MANIFEST = "manifest.json"
+
+
+class Samples(Protocol):
+    """Samples by their numbers."""
+
+    def __getitem__(self, number: int, /) -> Sample:
+        """The sample of a number."""
+        ...
+
+
+class StepData(Protocol):
+    """What optimizer steps are made of: `TrainingData`, or something smaller for trials."""
+
+    @property
+    def store(self) -> Samples:
+        """The samples."""
+
+    @property
+    def source_of(self) -> Ints:
+        """The source of every sample, by its place among `sources`."""
+
+    @property
+    def sources(self) -> Sequence[str]:
+        """The names of the sources."""
+
+    @property
+    def batch(self) -> int:
+        """Packs per optimizer step, over all processes."""
+
+    @property
+    def length(self) -> int:
+        """Tokens that a pack has room for."""
+
+    def epoch_of(self, step: int) -> int:
+        """The epoch (from 0) of a step (from 0)."""
+
+    def packs(self, step: int) -> list[Ints]:
+        """The sample numbers of every pack of a step."""
+
+    def tokens(self, packs: Sequence[Ints]) -> int:
+        """Tokens in packs, without padding."""
+
+    def supervised_by_source(self, packs: Sequence[Ints]) -> Ints:
+        """Supervised tokens in packs, per source."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -153,12 +197,8 @@ class TrainingData:
         """Tokens in packs, without padding."""
         return int(sum(self._n_tokens[pack].sum() for pack in packs))
 
-    def supervised(self, packs: Sequence[Ints]) -> int:
-        """Tokens in packs that the loss is taken over."""
-        return int(sum(self._n_supervised[pack].sum() for pack in packs))
-
     def supervised_by_source(self, packs: Sequence[Ints]) -> Ints:
-        """The same per source, in the order of ``sources``."""
+        """Tokens in packs that the loss is taken over, per source in the order of ``sources``."""
         samples = np.concatenate(packs)
         return np.bincount(
             self.source_of[samples],

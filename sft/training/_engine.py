@@ -18,11 +18,10 @@ from typing import Any, NamedTuple
 
 import torch
 
+from sft.costs import BUCKET, LIVE_WEIGHTS
 from sft.errors import UsageError
 from sft.recipe import Offload, OptimizerSettings, Precision, TrainConfig
 
-BUCKET = 500_000_000
-"""Elements of a communication bucket."""
 _TIMEOUT = timedelta(minutes=30)
 
 
@@ -178,7 +177,7 @@ def _zero_settings(config: TrainConfig, stage: int, *, cuda: bool) -> dict[str, 
         settings |= {
             "stage3_prefetch_bucket_size": 50_000_000,
             "stage3_param_persistence_threshold": 100_000,
-            "stage3_max_live_parameters": 1_000_000_000,
+            "stage3_max_live_parameters": LIVE_WEIGHTS,
             "stage3_max_reuse_distance": 1_000_000_000,
             "stage3_gather_16bit_weights_on_model_save": False,
             "sub_group_size": 1_000_000_000,

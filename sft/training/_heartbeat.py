@@ -268,7 +268,7 @@ class Heartbeat:
             if silent <= self._seconds or (other.sign and other.sign.ended):
                 continue
             who = other.sign.who if other.sign else f"process {rank}"
-            step = f" (its last step was {other.sign.step})" if other.sign else ""
+            step = f" (with the last one it had made {other.sign.step} steps)" if other.sign else ""
             return _Failure(
                 text=f"{who} has given no sign of life for {silent:.0f} seconds{step}: it is "
                 "frozen, was killed, or its machine cannot be reached"

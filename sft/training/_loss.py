@@ -17,11 +17,9 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from sft.costs import CHUNK
 from sft.training._attention import attention_arguments, hidden_states
 from sft.training._batches import MicroBatch, Tensor
-
-CHUNK = 2048
-"""Supervised tokens whose logits are in memory at a time: 2048 rows of 32,000 in fp32, 262 MB."""
 
 
 class Losses(NamedTuple):

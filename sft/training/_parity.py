@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +28,10 @@ from sft.recipe import (
     ZeroSettings,
 )
 from sft.tokenisation import Sample
-from sft.training._attention import choose_attention, require_apart
-from sft.training._engine import (
-    Process,
-    build_engine,
-    deepspeed_settings,
-    make_optimizer,
-    passes_per_step,
-    set_learning_rate,
-)
-from sft.training._loss import Objective
+from sft.training._engine import Process, set_learning_rate
 from sft.training._model import weight_groups
 from sft.training._schedule import learning_rate
-from sft.training._setup import Check, Setup
+from sft.training._setup import Check, Core, assemble, attention_of
 from sft.training._steps import Stepper
 
 STEPS = 3
@@ -57,6 +48,7 @@ class ToyData:
     """Random samples of very unequal lengths in a few packs a step."""
 
     sources = ("toy",)
+    length = 128
 
     def __init__(self, steps: int = STEPS, batch: int = _BATCH) -> None:
         draw = np.random.default_rng(7)
@@ -184,7 +176,7 @@ def check_parity(
 
     config = toy_config(stage=stage, rows=rows, offload=offload)
     data = ToyData()
-    attention = choose_attention(config.model.attention, process.device, dtype, deterministic=False)
+    attention = attention_of(config, process, dtype)
     model = toy_model(attention, dtype).to(process.device)
     expected = reference(
         copy.deepcopy(model).float() if attention in {"sdpa", "eager"} else _plain(model),
@@ -193,32 +185,12 @@ def check_parity(
     groups = weight_groups(model, config.optimizer.weight_decay)
     weights = [p for group in groups for p in group["params"]]
     before = _vector(weights).clone()
-    objective = Objective(model, attention=attention)
-    optimizer = make_optimizer(groups, config.optimizer, device=process.device, offload=offload)
-    engine = build_engine(
-        objective, optimizer, deepspeed_settings(config, process, dtype, data.batch), groups=groups
+    core = assemble(
+        config, process, data, model, attention=attention, dtype=dtype, vocabulary=_VOCABULARY
     )
-    require_apart(model, attention, process.device, _VOCABULARY)
-    stepper = _Watched(
-        Setup(
-            config=replace(config),
-            process=process,
-            data=data,  # type: ignore[arg-type]  # it has what a step asks for
-            vocabulary=None,  # type: ignore[arg-type]
-            held_out={},
-            objective=objective,
-            engine=engine,
-            dtype=dtype,
-            stage=int(engine.engine.zero_optimization_stage()),
-            attention=attention,
-            passes=passes_per_step(data.batch, process.world, rows),
-            checks=(),
-        ),
-        STEPS,
-        lambda: _vector([safe_get_full_grad(w) for w in weights]),
-    )
+    stepper = _Watched(core, STEPS, lambda: _vector([safe_get_full_grad(w) for w in weights]))
     losses = [stepper.step(n)[0]["loss"] for n in range(STEPS)]
-    whole = [safe_get_full_fp32_param(w) for w in weights] if stepper.zero else weights
+    whole = [safe_get_full_fp32_param(w) for w in weights] if core.stage else weights
     moved = _vector(whole) - before
     name = f"ZeRO {stage}, {str(dtype).removeprefix('torch.')}, {process.world} x {rows}"
     found = (
@@ -226,7 +198,7 @@ def check_parity(
         max(map(_apart, stepper.gradients, expected.gradients)),
         _apart(moved, expected.moved),
     )
-    engine.engine.destroy()
+    core.engine.engine.destroy()
     return [
         Check(check=f"{name}: {what}", difference=value, bound=bound)
         for what, value, bound in zip(
@@ -263,11 +235,10 @@ def require_parity(checks: Sequence[Check]) -> None:
 class _Watched(Stepper):
     """A stepper that keeps every step's gradient as it is before clipping."""
 
-    def __init__(self, setup: Setup, steps: int, read: Any) -> None:
+    def __init__(self, setup: Core, steps: int, read: Any) -> None:
         super().__init__(setup, steps)
         self._read = read
         self.gradients: list[torch.Tensor] = []
-        self.zero = setup.stage > 0
 
     def before_update(self) -> None:
         """Called when the last pass of a step is done, before the weights change."""

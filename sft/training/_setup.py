@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -12,10 +12,10 @@ import torch
 from sft.errors import UsageError
 from sft.export import require_tokenizer
 from sft.recipe import Attention, TrainConfig
-from sft.tokenisation import Vocabulary
+from sft.tokenisation import Sample, Vocabulary
 from sft.training._attention import choose_attention, decoder, require_apart
 from sft.training._batches import micro_batch
-from sft.training._data import TrainingData
+from sft.training._data import StepData, TrainingData
 from sft.training._engine import (
     Engine,
     Process,
@@ -41,20 +41,20 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Setup:
-    """A run that is ready for its first step."""
+class Core:
+    """A model in its engine, and what steps are made of."""
 
     config: TrainConfig
     process: Process
-    data: TrainingData
-    vocabulary: Vocabulary
-    held_out: Mapping[str, HeldOut]
+    data: StepData
     objective: Objective
     engine: Engine
     dtype: Any
     stage: int
+    """Of ZeRO, as it is used."""
     attention: str
     passes: int
+    """Forward passes of a process per step."""
     checks: tuple[Check, ...]
 
     @property
@@ -68,6 +68,64 @@ class Setup:
         return self.data.length if self.process.device.type == "cuda" else None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup(Core):
+    """A run that is ready for its first step."""
+
+    data: TrainingData
+    vocabulary: Vocabulary
+    held_out: Mapping[str, HeldOut]
+
+
+def attention_of(config: TrainConfig, process: Process, dtype: Any) -> str:
+    """The attention that a configuration means on this device."""
+    return choose_attention(
+        config.model.attention, process.device, dtype, deterministic=config.deterministic
+    )
+
+
+def assemble(
+    config: TrainConfig,
+    process: Process,
+    data: StepData,
+    model: Any,
+    *,
+    attention: str,
+    dtype: Any,
+    vocabulary: int,
+    universal: bool = False,
+) -> Core:
+    """Hand a model to DeepSpeed, and try on it that samples of a pack don't see each other.
+
+    ``vocabulary`` is the number of tokens; ``universal`` says that another number of processes
+    saved the state to come. Every process takes part. Raises LeakError.
+    """
+    objective = Objective(model, attention=attention)
+    groups = weight_groups(model, config.optimizer.weight_decay)
+    optimizer = make_optimizer(
+        groups, config.optimizer, device=process.device, offload=config.zero.offload
+    )
+    settings = deepspeed_settings(config, process, dtype, data.batch, universal=universal)
+    engine = build_engine(objective, optimizer, settings, groups=groups)
+    difference, bound = require_apart(model, attention, process.device, vocabulary)
+    objective.direct = head_is_plain(objective, _probe(data).to(process.device))
+    if config.model.compile:
+        for layer in decoder(model).layers:
+            layer.compile()
+    return Core(
+        config=config,
+        process=process,
+        data=data,
+        objective=objective,
+        engine=engine,
+        dtype=dtype,
+        stage=zero_stage(config, dtype),
+        attention=attention,
+        passes=passes_per_step(data.batch, process.world, config.micro_batch),
+        checks=(Check(check="samples apart", difference=difference, bound=bound),),
+    )
+
+
 def prepare(
     config: TrainConfig, process: Process, data: TrainingData, *, universal: bool = False
 ) -> Setup:
@@ -76,44 +134,22 @@ def prepare(
     Raises UsageError for a configuration that cannot be trained here, LeakError if the samples of
     a pack would see each other.
     """
-    device = process.device
-    _require_possible(config, device)
+    _require_possible(config, process.device)
     if config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
     vocabulary = data_vocabulary(data)
     held_out = read_held_out(config.data.held_out, data, vocabulary)
-    dtype = precision_of(config, device)
-    stage = zero_stage(config, dtype)
-    attention = choose_attention(
-        config.model.attention, device, dtype, deterministic=config.deterministic
-    )
-    settings = deepspeed_settings(config, process, dtype, data.batch, universal=universal)
-    model = _load(config, vocabulary, settings, dtype=dtype, attention=attention)
+    dtype = precision_of(config, process.device)
+    attention = attention_of(config, process, dtype)
+    model = _load(config, process, data, vocabulary, dtype=dtype, attention=attention)
     require_tokenizer(model, data.tokenizer)
-    objective = Objective(model, attention=attention)
-    groups = weight_groups(model, config.optimizer.weight_decay)
-    optimizer = make_optimizer(groups, config.optimizer, device=device, offload=config.zero.offload)
-    engine = build_engine(objective, optimizer, settings, groups=groups)
-    difference, bound = require_apart(model, attention, device, vocabulary.size)
-    objective.direct = head_is_plain(objective, _probe(data).to(device))
-    if config.model.compile:
-        for layer in decoder(model).layers:
-            layer.compile()
-    return Setup(
-        config=config,
-        process=process,
-        data=data,
-        vocabulary=vocabulary,
-        held_out=held_out,
-        objective=objective,
-        engine=engine,
-        dtype=dtype,
-        stage=stage,
-        attention=attention,
-        passes=passes_per_step(data.batch, process.world, config.micro_batch),
-        checks=(Check(check="samples apart", difference=difference, bound=bound),),
-    )
+    core = assemble(
+        config, process, data, model,
+        attention=attention, dtype=dtype, vocabulary=vocabulary.size, universal=universal,
+    )  # fmt: skip
+    known = {field.name: getattr(core, field.name) for field in fields(core)} | {"data": data}
+    return Setup(**known, vocabulary=vocabulary, held_out=held_out)
 
 
 def _require_possible(config: TrainConfig, device: Any) -> None:
@@ -131,8 +167,9 @@ def _require_possible(config: TrainConfig, device: Any) -> None:
 
 def _load(
     config: TrainConfig,
+    process: Process,
+    data: TrainingData,
     vocabulary: Vocabulary,
-    settings: dict[str, Any],
     *,
     dtype: Any,
     attention: str,
@@ -142,13 +179,13 @@ def _load(
     Random weights are made whole and partitioned by the engine, so that a seed gives the same ones
     at every stage.
     """
-    zero3 = settings["zero_optimization"]["stage"] == 3 and config.model.scratch is None
+    zero3 = zero_stage(config, dtype) == 3 and config.model.scratch is None
     if not zero3:
         return load_model(config, vocabulary, dtype=dtype, attention=attention, zero3=False)
     from transformers.integrations import HfDeepSpeedConfig, unset_hf_deepspeed_config
 
     # transformers partitions models while this object is alive.
-    alive = HfDeepSpeedConfig(settings)
+    alive = HfDeepSpeedConfig(deepspeed_settings(config, process, dtype, data.batch))
     try:
         return load_model(config, vocabulary, dtype=dtype, attention=attention, zero3=True)
     finally:
@@ -156,10 +193,8 @@ def _load(
         del alive
 
 
-def _probe(data: TrainingData) -> Any:
+def _probe(data: StepData) -> Any:
     """A few tokens of the first sample, as a batch."""
-    from sft.tokenisation import Sample
-
     tokens, supervised = data.store[0]
     first = Sample(tokens[:16], supervised[:16])
     return micro_batch([[first]], [[0]], rows=1, length=None)

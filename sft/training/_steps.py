@@ -14,13 +14,13 @@ from sft.training._batches import MicroBatch, micro_batch, packs_of
 from sft.training._engine import gradient_norm, set_learning_rate
 from sft.training._loss import Losses
 from sft.training._schedule import learning_rate
-from sft.training._setup import Setup
+from sft.training._setup import Core
 
 
 class Stepper:
     """Makes the steps of a run, each a function of its number and of the weights before it."""
 
-    def __init__(self, setup: Setup, steps: int) -> None:
+    def __init__(self, setup: Core, steps: int) -> None:
         self._setup = setup
         self._steps = steps
 
