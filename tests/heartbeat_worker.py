@@ -60,6 +60,7 @@ def make_step(mode: str, step: int, rank: int, seconds: float, heartbeat: Heartb
     if step == 3 and mode in {"raise", "raise0"} and rank == (mode == "raise"):
         heartbeat.announce_failure("the loss of step 3 is no number")
         os._exit(3)
+    time.sleep(0.02)
     total = torch.ones(1)
     torch.distributed.all_reduce(total)
     heartbeat.beat(step)

@@ -8,6 +8,7 @@ import random
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -198,6 +199,127 @@ def test_two_processes_give_the_same_to_rounding(config: Path, whole: Path, plac
         if one["kind"] == "step":
             assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)
             assert two["gradient_norm"] == pytest.approx(one["gradient_norm"], rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "launcher", [["torchrun", "--nproc-per-node", "2", "--master-port"],
+                 ["deepspeed", "--num_gpus", "2", "--master_port"]],
+    ids=["torchrun", "deepspeed"],
+)  # fmt: skip
+def test_launchers_start_the_same_run(
+    config: Path, whole: Path, place: Path, launcher: list[str]
+) -> None:
+    out = place / launcher[0]
+    module = ["-m", "sft"] if launcher[0] == "torchrun" else ["--module", "sft"]
+    program = Path(sys.executable).parent / launcher[0]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    done = subprocess.run(
+        [program, *launcher[1:], port, *module, "train", str(config), "--out", str(out)],
+        capture_output=True, text=True, timeout=TIMEOUT, env=ENVIRONMENT,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    losses = [[r["loss"] for r in records(o) if r["kind"] == "step"] for o in (whole, out)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+
+
+@pytest.mark.parametrize("stage", [2, pytest.param(1, marks=pytest.mark.slow), 3])
+def test_from_two_processes_to_one_and_back(
+    blended: Path, whole: Path, place: Path, stage: int
+) -> None:
+    """Killed after some steps on two processes, gone on with on one, killed, and on two again: the
+    losses are those of one process all the way (of stage 2), to rounding."""
+    config = write_config(
+        place / f"elastic-{stage}.yaml", blended, zero={"stage": stage}, save={"every_steps": 3}
+    )
+    out = place / f"elastic-{stage}"
+    for processes, until in (("2", 7), ("1", 22)):
+        process = start(config, out, "--processes", processes)
+        try:
+            wait_for_step(process, out, until)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=TIMEOUT) == 130
+        finally:
+            stop(process)
+    done = run(config, out, "--processes", "2")
+    assert done.returncode == 0, done.stderr
+    steps = [[r for r in records(o) if r["kind"] == "step"] for o in (whole, out)]
+    for one, other in zip(*steps, strict=True):
+        assert other["loss"] == pytest.approx(one["loss"], rel=1e-5)
+        assert other["gradient_norm"] == pytest.approx(one["gradient_norm"], rel=1e-4)
+    evaluations = [
+        [r["losses"]["general"] for r in records(o) if r["kind"] == "evaluation"]
+        for o in (whole, out)
+    ]
+    assert evaluations[1] == pytest.approx(evaluations[0], rel=1e-5)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_frozen_process_ends_the_run_with_a_message(
+    blended: Path, place: Path, rank: int
+) -> None:
+    config = write_config(
+        place / f"frozen-{rank}.yaml", blended, guards={"heartbeat_seconds": 4}, epochs=2,
+        save={"every_steps": 2},
+    )  # fmt: skip
+    out = place / f"frozen-{rank}"
+    process = start(config, out, "--processes", "2")
+    try:
+        wait_for_step(process, out, 4)
+        children = [
+            int(pid.name) for pid in Path("/proc").iterdir()
+            if pid.name.isdigit() and _rank_of(pid, process.pid) == str(rank)
+        ]  # fmt: skip
+        os.kill(children[0], signal.SIGSTOP)
+        _, said = process.communicate(timeout=90)
+    finally:
+        stop(process)
+    assert process.returncode == 130, said
+    assert "frozen" in said and "run the same command again" in said
+    again = run(config, out)
+    assert again.returncode == 0, again.stderr
+
+
+def _rank_of(pid: Path, parent: int) -> str | None:
+    """The RANK in a process's environment, if it is a child of another one."""
+    try:
+        if int((pid / "stat").read_text().rpartition(")")[2].split()[1]) != parent:
+            return None
+        variables = (pid / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return None
+    return next((v[5:].decode() for v in variables if v.startswith(b"RANK=")), None)
+
+
+def test_a_full_disk_leaves_the_last_state_whole(blended: Path, whole: Path, place: Path) -> None:
+    """A disk with room for two states and not for three; then one with more room."""
+    out = place / "full"
+    out.mkdir()
+    size = sum(f.stat().st_size for f in (whole / "states").rglob("*") if f.is_file())
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={int(size * 1.3)}", "tmpfs", str(out)],
+        capture_output=True,
+    )
+    if mounted.returncode:
+        pytest.skip("needs the right to mount a small file system")
+    try:
+        config = write_config(place / "full.yaml", blended)
+        done = run(config, out)
+        assert done.returncode == 2
+        assert "the training state could not be saved: the disk is full" in done.stderr
+        assert "Earlier states are intact" in done.stderr
+        left = sorted(p.name for p in (out / "states").glob("step-*"))
+        assert left
+        grown = ["mount", "-o", f"remount,size={size * 8}", str(out)]
+        subprocess.run(grown, check=True)
+        again = run(config, out)
+        assert again.returncode == 0, again.stderr
+        assert f"Going on after step {int(left[-1][5:])} of" in again.stderr
+        assert records(out) == records(whole)
+    finally:
+        subprocess.run(["umount", str(out)], check=False)
 
 
 def test_other_settings_or_data_do_not_enter_its_folder(

@@ -11,7 +11,7 @@ import signal
 
 from judge.terminal import run_command
 from sft.cli._root import app
-from sft.cli.commands import bench, blend, demo, doctor, train  # noqa: F401 - they register
+from sft.cli.commands import bench, blend, demo, doctor, export, miniature, train  # noqa: F401 - they register
 
 __all__ = ["app", "main"]
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterable
 from typing import Any
 
 from judge.terminal import print_json, say
 from sft.cli._extras import require_train
-from sft.cli._launch import gpus, launch, leave, under_launcher
-from sft.errors import PlumblineError, UsageError
+from sft.cli._launch import in_processes
+from sft.errors import UsageError
 
 _ROWS = (1, 3)
 """Packs of a forward pass: with one there are several passes, with three places stay empty."""
@@ -20,17 +18,7 @@ def doctor(stages: str, *, processes: int | None, bf16: bool, as_json: bool) -> 
     """Check the stages, as one process or several."""
     require_train()
     wanted = _stages(stages)
-    if not under_launcher() and (count := processes or gpus()) > 1:
-        sys.exit(launch(sys.argv[1:], count))
-    code = 0
-    try:
-        _check(wanted, bf16=bf16, as_json=as_json)
-    except PlumblineError as error:
-        if not under_launcher() or os.environ["RANK"] == "0":
-            raise
-        code = int(error.exit_code)
-    if under_launcher():
-        leave(code)
+    in_processes(lambda _leads: _check(wanted, bf16=bf16, as_json=as_json), processes)
 
 
 def _check(stages: Iterable[int], *, bf16: bool, as_json: bool) -> None:

@@ -7,13 +7,18 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-_GRACE = 30.0
+from sft.errors import PlumblineError
+
+_GRACE = 20.0
 """Seconds that processes have to end by themselves after one has."""
 _LOOK = 0.2
+_LIFELINE = "PLUMBLINE_LIFELINE"
+"""The variable with the number of the pipe that breaks when the starting process is gone."""
 
 
 def under_launcher() -> bool:
@@ -39,6 +44,33 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
+def in_processes(work: Callable[[bool], None], processes: int | None) -> None:
+    """Do the work as the one process, as one of several, or by starting them.
+
+    ``work`` is told whether it leads.
+    """
+    if not under_launcher():
+        count = processes or gpus()
+        if count > 1:
+            sys.exit(launch(sys.argv[1:], count))
+        work(True)
+        return
+    if _LIFELINE in os.environ:
+        threading.Thread(
+            target=_follow, args=(int(os.environ.pop(_LIFELINE)),), daemon=True
+        ).start()
+    leads = os.environ["RANK"] == "0"
+    code = 0
+    try:
+        work(leads)
+    except PlumblineError as error:
+        # What goes wrong goes wrong for all of them; one says so.
+        if leads:
+            raise
+        code = int(error.exit_code)
+    leave(code)
+
+
 def launch(arguments: Sequence[str], processes: int) -> int:
     """Run ``python -m sft ARGUMENTS`` in several processes; the exit code of the first that failed.
 
@@ -57,14 +89,20 @@ def launch(arguments: Sequence[str], processes: int) -> int:
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
     }
+    # Closed by the system when this process is gone, however it went.
+    lifeline, held = os.pipe()
+    common[_LIFELINE] = str(lifeline)
     running = [
         subprocess.Popen(  # noqa: S603 - ourselves
             [sys.executable, "-m", "sft", *arguments],
             env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            pass_fds=[lifeline],
+            # Of its own: Ctrl-C comes once, through this process.
             start_new_session=True,
         )
         for rank in range(processes)
     ]
+    os.close(lifeline)
 
     def pass_on(number: int, _frame: object) -> None:
         for process in running:
@@ -79,18 +117,26 @@ def launch(arguments: Sequence[str], processes: int) -> int:
             if process.poll() is None:
                 process.kill()
             process.wait()
+        os.close(held)
         for kind, handler in before.items():
             signal.signal(kind, handler)
 
 
+def _follow(lifeline: int) -> None:
+    """End this process in good order when the one that started it is gone."""
+    os.read(lifeline, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def _watched(running: Sequence[subprocess.Popen[bytes]]) -> int:
-    first = 0
-    deadline = float("inf")
-    while any(process.poll() is None for process in running) and time.monotonic() < deadline:
-        failed = next((p.returncode for p in running if p.returncode), 0)
-        if failed and not first:
-            first, deadline = failed, time.monotonic() + _GRACE
+    """Wait for all to end; once one has failed, only for a while. Its exit code, or 0."""
+    first, deadline = 0, float("inf")
+    while time.monotonic() < deadline:
+        codes = [process.poll() for process in running]
+        if not first and (first := next((code for code in codes if code), 0)):
+            deadline = time.monotonic() + _GRACE
+        if None not in codes:
+            break
         time.sleep(_LOOK)
-    first = first or next((p.returncode for p in running if p.returncode), 0)
     # Killed by a signal: as a shell says it.
     return 128 - first if first < 0 else first

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 
-from judge.errors import PlumblineError
 from judge.terminal import Bar, path_text, print_json, say
 from sft.cli._extras import require_train
-from sft.cli._launch import gpus, launch, leave, under_launcher
+from sft.cli._launch import in_processes
 from sft.recipe import TrainConfig, load_train_config
 
 Fields = Mapping[str, Any]
@@ -97,29 +94,30 @@ def train(
 
         _estimates.show(config, processes=processes, gpu=gpu, as_json=as_json)
         return
-    if under_launcher():
-        _as_one_of_several(config, folder, as_json)
-    count = processes or gpus()
-    if count > 1:
-        sys.exit(launch(sys.argv[1:], count))
-    _train(config, folder, as_json)
+    in_processes(lambda leads: _train(config, folder, as_json, leads=leads), processes)
 
 
-def _as_one_of_several(config: TrainConfig, folder: Path, as_json: bool) -> NoReturn:
-    """Train as the process that a launcher made this one, and end it with its exit code."""
-    leads = os.environ["RANK"] == "0"
-    code = 0
-    try:
-        _train(config, folder, as_json, leads=leads)
-    except PlumblineError as error:
-        # What goes wrong goes wrong for all of them; one says so.
+def export(
+    name: str, *, out: Path | None, to: Path | None, processes: int | None, as_json: bool
+) -> None:
+    """Write the newest state of a run as a checkpoint."""
+    require_train()
+    config = load_train_config(name)
+    folder = out or Path("out") / config.name
+
+    def write(leads: bool) -> None:
+        from sft.training import export as run
+
+        target = run(config, folder, to)
         if leads:
-            raise
-        code = int(error.exit_code)
-    leave(code)
+            say(f"Checkpoint: {target}")
+            if as_json:
+                print_json({"export": {"folder": path_text(target)}})
+
+    in_processes(write, processes)
 
 
-def _train(config: TrainConfig, folder: Path, as_json: bool, *, leads: bool = True) -> None:
+def _train(config: TrainConfig, folder: Path, as_json: bool, *, leads: bool) -> None:
     from sft.training import train as run
 
     if not leads:

@@ -7,7 +7,7 @@ from sft.training._engine import Process, start_process
 from sft.training._held_out import data_vocabulary
 from sft.training._log import versions
 from sft.training._parity import check_parity, require_parity
-from sft.training._run import Progress, Trained, train
+from sft.training._run import Progress, Trained, export, train
 from sft.training._setup import Check
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "TrainingData",
     "check_parity",
     "data_vocabulary",
+    "export",
     "require_parity",
     "start_process",
     "train",

@@ -14,7 +14,7 @@ from sft.export import Adapter, Check, ModelCard, Probe, Share, merge_adapter, w
 from sft.tokenisation import Sample
 from sft.training._attention import hidden_states
 from sft.training._batches import micro_batch
-from sft.training._log import RunLog
+from sft.training._log import History
 from sft.training._model import base_model, gathered
 from sft.training._setup import Setup
 from sft.training._states import SaveError
@@ -29,10 +29,10 @@ def exported(target: Path) -> bool:
     return (target / CARD).is_file()
 
 
-def export_epoch(
-    setup: Setup, target: Path, epoch: int, run: Mapping[str, Any], log: RunLog | None
+def export_model(
+    setup: Setup, target: Path, step: int, run: Mapping[str, Any], log: History | None
 ) -> None:
-    """Write the model as it is now as the checkpoint of an epoch. Every process takes part.
+    """Write the model as it is now, after ``step`` steps, as a checkpoint; every process helps.
 
     Raises SaveError on every process if it cannot be written or does not pass its checks; states
     and earlier checkpoints are intact then.
@@ -43,16 +43,17 @@ def export_epoch(
     if setup.process.leads:
         assert log is not None
         try:
-            _write(setup, target, _card(setup, epoch, run, log), state, probe)
+            _write(setup, target, _card(setup, step, run, log), state, probe)
         except (PlumblineError, OSError) as error:
             failure = error
     failed = torch.tensor([int(failure is not None)], device=setup.process.device)
     torch.distributed.broadcast(failed, src=0)
     if int(failed):
+        reason = f"{target}: the checkpoint could not be written" if failure is None else failure
         raise SaveError(
-            f"{failure or target}. The training state of this step is whole: the same command "
-            "tries the export again"
-        )
+            f"{reason}. The training state of this step is whole: the same command tries the "
+            "export again"
+        ) from failure
 
 
 def _write(
@@ -79,8 +80,9 @@ def _write(
     )
 
 
-def _card(setup: Setup, epoch: int, run: Mapping[str, Any], log: RunLog) -> ModelCard:
+def _card(setup: Setup, step: int, run: Mapping[str, Any], log: History) -> ModelCard:
     config, data = setup.config, run["data"]
+    epoch = setup.data.epoch_of(step - 1) + 1
     return ModelCard(
         name=config.name,
         description=config.description,
@@ -88,7 +90,7 @@ def _card(setup: Setup, epoch: int, run: Mapping[str, Any], log: RunLog) -> Mode
         base_model=config.model.path or None,
         epoch=epoch,
         epochs=config.epochs,
-        step=sum(setup.data.steps_per_epoch[:epoch]),
+        step=step,
         data=data["name"],
         blend=data["blend"],
         manifest_hash=data["manifest_hash"],

@@ -236,8 +236,12 @@ class Heartbeat:
             self._say(count)
             told = self._read()
             self._answered = self._clock.now
-            if not told and not closing and self._failure is None:
-                self._failure = self._frozen()
+            if not closing and self._failure is None:
+                if told and told.stacks:
+                    # At once: the end of another process would break what this one waits for.
+                    faulthandler.dump_traceback(all_threads=True)
+                elif not told:
+                    self._failure = self._frozen()
             if self._failure and not told:
                 self._store.compare_set(_FAILURE, "", orjson.dumps(asdict(self._failure)))
             lead = self._others.get(0)
@@ -309,6 +313,7 @@ class Heartbeat:
                 )
             stood = self._clock.now - self._stepped
             if self._stall and stood > self._stall and self._failure is None:
+                faulthandler.dump_traceback(all_threads=True)
                 self._failure = _Failure(
                     text=f"{self._who} has made no step for {stood:.0f} seconds after step "
                     f"{self._step}; above is where the threads of this process are",
@@ -321,8 +326,6 @@ class Heartbeat:
         """End this process, unless it is about to end by itself."""
         if self._closing.is_set() or not self._ending.acquire(blocking=False):
             return
-        if failure.stacks:
-            faulthandler.dump_traceback(all_threads=True)
         self._on_failure(failure.text if failure.announced else f"{failure.text}. {self._advice()}")
 
     def _advice(self) -> str:

@@ -19,7 +19,42 @@ LOG = "log.jsonl"
 TENSORBOARD = "tensorboard"
 
 
-class RunLog:
+class History:
+    """What a run's log says of the steps up to one."""
+
+    def __init__(self, folder: Path, to_step: int) -> None:
+        self._lines = [line for line in read_lines(folder / LOG) if line["step"] <= to_step]
+        self.evaluated = {line["step"] for line in self._lines if line["kind"] == "evaluation"}
+        """Steps after which the held-out losses are known."""
+        self.done = {line["epoch"] for line in self._lines if line["kind"] == "epoch"}
+        """Epochs that are finished, their checkpoint included."""
+        self.last_losses: dict[str, float] = {}
+        """Domain → the last held-out loss."""
+        self.first_losses: dict[str, float] = {}
+        """Domain → the held-out loss before training."""
+        self._sums: dict[int, tuple[float, int]] = {}
+        for line in self._lines:
+            self._remember(line)
+        self.recent = [line["loss"] for line in self._lines if line["kind"] == "step"][-100:]
+        """Losses of the last steps."""
+
+    def training_loss(self, epoch: int) -> float | None:
+        """Mean training loss of an epoch, per supervised token; None before its first step."""
+        total, tokens = self._sums.get(epoch, (0.0, 0))
+        return total / tokens if tokens else None
+
+    def _remember(self, record: Mapping[str, Any]) -> None:
+        if record["kind"] == "evaluation":
+            if record["epoch"] == 0:
+                self.first_losses = dict(record["losses"])
+            self.last_losses = dict(record["losses"])
+        elif record["kind"] == "step":
+            total, tokens = self._sums.get(record["epoch"], (0.0, 0))
+            supervised = record["supervised_tokens"]
+            self._sums[record["epoch"]] = total + record["loss"] * supervised, tokens + supervised
+
+
+class RunLog(History):
     """The log of a run: one JSON object per line, and the same for TensorBoard.
 
     A run that goes on from a step forgets the lines beyond it, so that the log reads as if the run
@@ -29,24 +64,12 @@ class RunLog:
     def __init__(self, folder: Path, from_step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
+        super().__init__(folder, from_step)
         path = folder / LOG
-        kept = [line for line in read_lines(path) if line["step"] <= from_step]
-        self.evaluated = {line["step"] for line in kept if line["kind"] == "evaluation"}
-        """Steps after which the held-out losses are known."""
-        self.done = {line["epoch"] for line in kept if line["kind"] == "epoch"}
-        """Epochs that are finished, their checkpoint included."""
-        self.last_losses: dict[str, float] = {}
-        """Domain → the last held-out loss."""
-        self.first_losses: dict[str, float] = {}
-        """Domain → the held-out loss before training."""
-        self._sums: dict[int, tuple[float, int]] = {}
-        for line in kept:
-            self._remember(line)
-        self.recent = [line["loss"] for line in kept if line["kind"] == "step"][-100:]
-        """Losses of the last steps."""
         temporary = path.with_name(f".{LOG}.tmp")
-        temporary.write_bytes(b"".join(orjson.dumps(line) + b"\n" for line in kept))
+        temporary.write_bytes(b"".join(orjson.dumps(line) + b"\n" for line in self._lines))
         temporary.replace(path)
+        self._lines.clear()
         self._file = path.open("ab", buffering=0)
         self._board = SummaryWriter(str(folder / TENSORBOARD), purge_step=from_step + 1)
 
@@ -94,27 +117,12 @@ class RunLog:
         )
         self.done.add(epoch)
 
-    def training_loss(self, epoch: int) -> float | None:
-        """Mean training loss of an epoch, per supervised token; None before its first step."""
-        total, tokens = self._sums.get(epoch, (0.0, 0))
-        return total / tokens if tokens else None
-
     def note(self, step: int, text: str) -> None:
         """Note something that happened."""
         self._write({"kind": "note", "step": step, "text": text})
 
     def _write(self, record: Mapping[str, Any]) -> None:
         self._file.write(orjson.dumps(record) + b"\n")
-
-    def _remember(self, record: Mapping[str, Any]) -> None:
-        if record["kind"] == "evaluation":
-            if record["epoch"] == 0:
-                self.first_losses = dict(record["losses"])
-            self.last_losses = dict(record["losses"])
-        elif record["kind"] == "step":
-            total, tokens = self._sums.get(record["epoch"], (0.0, 0))
-            supervised = record["supervised_tokens"]
-            self._sums[record["epoch"]] = total + record["loss"] * supervised, tokens + supervised
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

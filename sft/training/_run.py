@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import re
+import shutil
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -20,16 +21,21 @@ from sft.export import clean_up, prune_epochs
 from sft.recipe import TrainConfig, config_hash, differences, to_json
 from sft.training._data import TrainingData
 from sft.training._engine import Process, precision_of, start_process, zero_stage
-from sft.training._exporting import EXPORT, export_epoch, exported
+from sft.training._exporting import EXPORT, export_model, exported
 from sft.training._facts import run_facts
 from sft.training._guards import LossGuard
 from sft.training._heartbeat import Heartbeat
 from sft.training._held_out import held_out_losses
-from sft.training._log import LOG, RunLog, now, read_lines, read_run, write_run
+from sft.training._log import LOG, History, RunLog, now, read_lines, read_run, write_run
 from sft.training._setup import Setup, prepare
 from sft.training._states import State, find_states, load_state, prune_states, save_state
 from sft.training._steps import Stepper
-from sft.training._universal import cannot_convert, repair_after_universal_load, to_universal
+from sft.training._universal import (
+    cannot_convert,
+    needs_conversion,
+    repair_after_universal_load,
+    to_universal,
+)
 
 STATES = "states"
 REPORT = "report.html"
@@ -73,6 +79,7 @@ def train(config: TrainConfig, out: Path, *, progress: Progress) -> Trained:
         SaveError: if a state or checkpoint cannot be written; earlier ones are intact.
         InterruptedRun: after SIGINT or SIGTERM, with the state saved.
     """
+    _require_plain(out)
     data = TrainingData.open(config)
     before = read_run(out)
     _require_same(config, data, before, out)
@@ -87,13 +94,52 @@ def train(config: TrainConfig, out: Path, *, progress: Progress) -> Trained:
             stack.enter_context(_alone(out))
             clean_up(out)
         state = _newest(out / STATES, config, process)
-        universal = state is not None and state.world != process.world
+        universal = state is not None and _must_convert(state, process)
         setup = prepare(config, process, data, universal=universal)
         if state is not None:
             _restore(setup, state, universal=universal)
         run = _Run(setup, out, state.step if state else 0, progress)
         stack.enter_context(run.opened(before))
         return run.go()
+
+
+def export(config: TrainConfig, out: Path, target: Path | None) -> Path:
+    """Write the newest training state of a run as a checkpoint; called by every process alike.
+
+    ``target`` is the folder to be; None: ``step-N`` in the run folder. The run itself stays as it
+    is. Raises UsageError if there is no state of this configuration, SaveError if the checkpoint
+    cannot be written or does not pass its checks.
+    """
+    data = TrainingData.open(config)
+    before = read_run(out)
+    _require_same(config, data, before, out)
+    process = start_process()
+    with ExitStack() as stack:
+        if process.leads:
+            stack.enter_context(_alone(out))
+        state = _newest(out / STATES, config, process)
+        if before is None or state is None:
+            raise UsageError(
+                f"{out}: there is no training state here. Run sft train first, or name its folder "
+                "with --out"
+            )
+        universal = _must_convert(state, process)
+        setup = prepare(config, process, data, universal=universal)
+        _restore(setup, state, universal=universal)
+        folder = target or out / f"step-{state.step}"
+        history = History(out, state.step) if process.leads else None
+        export_model(setup, folder, state.step, before, history)
+        torch.distributed.barrier()
+    return folder
+
+
+def _require_plain(out: Path) -> None:
+    """Refuse a folder whose name DeepSpeed would read as a pattern."""
+    if marks := set(str(out.resolve())) & set("*?[]"):
+        raise UsageError(
+            f"{out}: the folder's path has {' '.join(sorted(marks))} in it, which DeepSpeed reads "
+            "as a pattern. Name another folder with --out"
+        )
 
 
 def _outcome_of(out: Path, run: Mapping[str, Any], config: TrainConfig) -> Trained | None:
@@ -167,17 +213,30 @@ def _newest(states: Path, config: TrainConfig, process: Process) -> State | None
     return state
 
 
+def _must_convert(state: State, process: Process) -> bool:
+    return state.world != process.world and needs_conversion(state.stage)
+
+
 def _restore(setup: Setup, state: State, *, universal: bool) -> None:
     """Put the engine into a state, whatever number of processes saved it."""
     if not universal:
         load_state(setup.engine, state.folder)
         return
     folder = state.folder.with_name(f"universal-{state.folder.name}")
+    failure: Exception | None = None
     if setup.process.leads:
-        to_universal(state.folder, folder)
-    torch.distributed.barrier()
+        try:
+            to_universal(state.folder, folder)
+        except (PlumblineError, OSError) as error:
+            failure = error
+    if _agreed(failure is not None, setup.process):
+        raise failure or PlumblineError(f"{state.folder}: the leading process cannot convert it")
     load_state(setup.engine, folder)
     repair_after_universal_load(setup.engine, setup.engine.groups)
+    torch.distributed.barrier()
+    if setup.process.leads:
+        # As large as the state itself, and of no more use.
+        shutil.rmtree(folder)
 
 
 class _Run:
@@ -221,7 +280,7 @@ class _Run:
             stack.callback(self._heartbeat.close)
             stack.enter_context(_signals(self._stop))
             try:
-                with _lost_processes(self._setup.process):
+                with _lost_processes(self._setup.process, self._heartbeat):
                     yield
             except BaseException as error:
                 self._heartbeat.announce_failure(str(error) or type(error).__name__)
@@ -301,7 +360,7 @@ class _Run:
             self._log is not None and epoch in self._log.done and epoch not in (keep or [epoch])
         )
         if not _agreed(exported(target) or pruned, self._setup.process):
-            export_epoch(self._setup, target, epoch, self._run, self._log)
+            export_model(self._setup, target, self._done, self._run, self._log)
         if self._log and epoch not in self._log.done:
             self._log.epoch(epoch, self._done, target.name, perf_counter() - started)
             self._progress.say(f"Epoch {epoch}: {target}{_losses_text(self._log)}")
@@ -363,7 +422,7 @@ def _losses_text(log: RunLog) -> str:
 
 
 @contextmanager
-def _lost_processes(process: Process) -> Iterator[None]:
+def _lost_processes(process: Process, heartbeat: Heartbeat) -> Iterator[None]:
     """Say in words for people that another process is gone.
 
     The communication libraries know only that a connection broke, and say so in many ways.
@@ -374,6 +433,7 @@ def _lost_processes(process: Process) -> Iterator[None]:
         text = str(error)
         if process.world == 1 or not re.search(r"gloo|NCCL|[Cc]onnection|[Ss]ocket", text):
             raise
+        heartbeat.wait_for_news()
         raise InterruptedRun(
             f"Another process of the run is gone ({' '.join(text.split())[:160]}). The training "
             "states that were written are whole: run the same command again to go on"

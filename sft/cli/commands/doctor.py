@@ -24,7 +24,6 @@ def doctor(
     json: Annotated[
         bool, typer.Option("--json", help="Print one machine-readable object on stdout.")
     ] = False,
-    local_rank: Annotated[int | None, typer.Option("--local_rank", hidden=True)] = None,
 ) -> None:
     """Check that DeepSpeed computes here what plain PyTorch computes. Ends with 2 if it does not.
 
@@ -34,5 +33,4 @@ def doctor(
     """
     from sft.cli import _doctor
 
-    del local_rank
     _doctor.doctor(stages, processes=processes, bf16=bf16, as_json=json)

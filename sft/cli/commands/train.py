@@ -43,7 +43,6 @@ def train(
     json: Annotated[
         bool, typer.Option("--json", help="Print one machine-readable object on stdout.")
     ] = False,
-    local_rank: Annotated[int | None, typer.Option("--local_rank", hidden=True)] = None,
 ) -> None:
     """Fine-tune a model with DeepSpeed on what `sft blend` wrote; a checkpoint per epoch.
 
@@ -57,6 +56,4 @@ def train(
     """
     from sft.cli import _training
 
-    # Launchers name the process in the environment as well; the option is only taken from them.
-    del local_rank
     _training.train(config, out=out, processes=processes, dry_run=dry_run, gpu=gpu, as_json=json)
