@@ -28,8 +28,6 @@ def miniature(folder: Path, *, seeds: int, workers: int, judge: bool, as_json: b
     with TerminalProgress() as progress:
         outcome = run_miniature(folder, seeds=seeds, workers=workers, progress=progress)
     say(outcome.table.read_text("utf-8"))
-    for sentence in outcome.findings.sentences:
-        say(sentence)
     if judge:
         with _Judging() as judging:
             judge_checkpoints(outcome, progress=judging)
