@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import random
@@ -339,16 +340,18 @@ def test_other_settings_or_data_do_not_enter_its_folder(
     assert "begun on other data (manifest " in done.stderr
 
 
-def test_a_second_run_in_the_same_folder_is_refused(config: Path, place: Path) -> None:
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_second_run_in_the_same_folder_is_refused(
+    config: Path, place: Path, processes: str
+) -> None:
     out = place / "busy"
-    first = start(config, out)
-    try:
-        wait_for_step(first, out, 1)
-        second = run(config, out)
-        assert second.returncode == 2
-        assert "another run is at work in this folder" in second.stderr
-    finally:
-        stop(first)
+    out.mkdir(exist_ok=True)
+    with (out / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        second = run(config, out, "--processes", processes)
+    assert second.returncode == 2
+    assert "another run is at work in this folder" in second.stderr
+    assert not (out / "run.json").exists()
 
 
 def test_a_loss_that_is_no_number_ends_it_with_a_diagnosis(blended: Path, place: Path) -> None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
+from judge.errors import ExitCode
 from sft.errors import PlumblineError
 
 _GRACE = 20.0
@@ -72,7 +73,7 @@ def in_processes(work: Callable[[bool], None], processes: int | None) -> None:
 
 
 def launch(arguments: Sequence[str], processes: int) -> int:
-    """Run ``python -m sft ARGUMENTS`` in several processes; the exit code of the first that failed.
+    """Run ``python -m sft ARGUMENTS`` in several processes; their exit code, 0 if all end well.
 
     Signals reach all of them. When one has failed the others get some seconds to say what they
     know, and are then ended, so that none waits for a dead one.
@@ -129,14 +130,21 @@ def _follow(lifeline: int) -> None:
 
 
 def _watched(running: Sequence[subprocess.Popen[bytes]]) -> int:
-    """Wait for all to end; once one has failed, only for a while. Its exit code, or 0."""
-    first, deadline = 0, float("inf")
-    while time.monotonic() < deadline:
+    """Wait for all to end; once one has failed, only for a while. The exit code that says most.
+
+    The process that something went wrong with says what, by its code; the others, which it took
+    with it, end as interrupted.
+    """
+    deadline = float("inf")
+    while True:
         codes = [process.poll() for process in running]
-        if not first and (first := next((code for code in codes if code), 0)):
-            deadline = time.monotonic() + _GRACE
-        if None not in codes:
+        failed = [code for code in codes if code]
+        if failed:
+            deadline = min(deadline, time.monotonic() + _GRACE)
+        if None not in codes or time.monotonic() > deadline:
             break
         time.sleep(_LOOK)
+    told = [code for code in failed if code > 0]
+    reasons = [code for code in told if code != ExitCode.INTERRUPTED]
     # Killed by a signal: as a shell says it.
-    return 128 - first if first < 0 else first
+    return next(iter([*reasons, *told, *(128 - code for code in failed)]), 0)

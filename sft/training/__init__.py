@@ -6,8 +6,9 @@ from sft.training._data import TrainingData
 from sft.training._engine import Process, start_process
 from sft.training._held_out import data_vocabulary
 from sft.training._log import versions
+from sft.training._loop import Progress, Trained
 from sft.training._parity import check_parity, require_parity
-from sft.training._run import Progress, Trained, export, train
+from sft.training._run import export, train
 from sft.training._setup import Check
 
 __all__ = [
