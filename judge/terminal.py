@@ -25,7 +25,6 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Column
 
 from judge.errors import ExitCode, PlumblineError
 
@@ -36,10 +35,6 @@ _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _LONGEST_STATE = 160
 _NARROW = 120
 """Columns below which a bar is short."""
-
-
-def _fixed(width: int) -> Column:
-    return Column(no_wrap=True, min_width=width)
 
 
 def make_app(name: str) -> typer.Typer:
@@ -116,19 +111,17 @@ class Bar:
     """
 
     def __init__(self, title: str, *, time_left: bool) -> None:
+        self._bar_width = 12 if console.width < _NARROW else 24
+        self._clocks = 2 if time_left else 1
+        self._title = title
         self._progress = Progress(
-            # On a narrow terminal the words behind the bar give way, not the numbers.
-            TextColumn("{task.description}", markup=False, table_column=_fixed(len(title))),
-            BarColumn(bar_width=12 if console.width < _NARROW else 24),
-            TaskProgressColumn(table_column=_fixed(4)),
-            MofNCompleteColumn(table_column=_fixed(5)),
-            TimeElapsedColumn(table_column=_fixed(7)),
-            *([TimeRemainingColumn(table_column=_fixed(7))] if time_left else []),
-            TextColumn(
-                "{task.fields[state]}",
-                markup=False,
-                table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1),
-            ),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=self._bar_width),
+            TaskProgressColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            *([TimeRemainingColumn()] if time_left else []),
+            TextColumn("{task.fields[state]}", markup=False),
             console=console,
         )
         self._task = self._progress.add_task(title, total=None, state="")
@@ -155,13 +148,20 @@ class Bar:
 
     def show(self, completed: int, total: int | None, parts: list[str]) -> None:
         """Move the bar; ``parts`` are the words behind it. An unknown ``total`` is None."""
-        state = " · ".join(parts)[:_LONGEST_STATE]
+        # On a narrow terminal the words give way, not the bar and the numbers before them.
+        numbers = 4 + 2 * len(str(total or completed)) + 1 + 8 * self._clocks
+        room = console.width - len(self._title) - self._bar_width - numbers - 5
+        state = _cut(" · ".join(parts), max(0, min(room, _LONGEST_STATE)))
         self._progress.update(self._task, total=total, completed=completed, state=state)
 
     @property
     def speed(self) -> float:
         """How many units are completed per second."""
         return self._progress.tasks[self._task].speed or 0.0
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: max(0, width - 1)] + "…"
 
 
 def _sign(control: re.Match[str]) -> str:

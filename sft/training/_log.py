@@ -28,6 +28,8 @@ class History:
         """Steps after which the held-out losses are known."""
         self.done = {line["epoch"] for line in self._lines if line["kind"] == "epoch"}
         """Epochs that are finished, their checkpoint included."""
+        self.noted = {line["text"] for line in self._lines if line["kind"] == "note"}
+        """What people were told already."""
         self.last_losses: dict[str, float] = {}
         """Domain → the last held-out loss."""
         self.first_losses: dict[str, float] = {}

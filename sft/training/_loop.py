@@ -140,7 +140,13 @@ class Loop:
         return self._finish()
 
     def _say_start(self) -> None:
-        if self._leads and self._done:
+        if self._log is None:
+            return
+        for note in self._setup.notes:
+            self._progress.say(note)
+            if note not in self._log.noted:
+                self._log.note(self._done, note)
+        if self._done:
             self._progress.say(f"Going on after step {self._done:,} of {self._last:,}.")
 
     def _save_if_due(self, stop: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -16,9 +16,16 @@ from sft.tokenisation import Vocabulary
 from sft.training._batches import Tensor
 
 
+class Loaded(NamedTuple):
+    """A model, and what people should know of how it was fitted."""
+
+    model: Any
+    notes: tuple[str, ...]
+
+
 def load_model(
     config: TrainConfig, vocabulary: Vocabulary, *, dtype: Any, attention: str, zero3: bool
-) -> Any:
+) -> Loaded:
     """The model in training mode, with as many embeddings as the tokenizer has tokens.
 
     Under ZeRO 3 the weights are partitioned while they are read (an `HfDeepSpeedConfig` must be
@@ -36,15 +43,14 @@ def load_model(
         model = _from_weights(config, dtype, attention)
         _require_tokenizer(config, vocabulary)
     model.config.use_cache = False
-    _fit_embeddings(model, config, vocabulary, zero3=zero3)
+    notes = _fit_embeddings(model, config, vocabulary, zero3=zero3)
     if config.lora is not None:
         model = with_adapters(model, config.lora)
     if settings.recompute is Recompute.FULL:
         model.gradient_checkpointing_enable({"use_reentrant": False})
         if config.lora is not None:
             model.enable_input_require_grads()
-    model.train()
-    return model
+    return Loaded(model.train(), notes)
 
 
 def _from_scratch(
@@ -121,11 +127,11 @@ def _require_tokenizer(config: TrainConfig, vocabulary: Vocabulary) -> None:
 
 def _fit_embeddings(
     model: Any, config: TrainConfig, vocabulary: Vocabulary, *, zero3: bool
-) -> None:
-    """Grow the embeddings to the tokenizer's size; surplus rows stay."""
+) -> tuple[str, ...]:
+    """Grow the embeddings to the tokenizer's size and say so; surplus rows stay."""
     rows = model.get_input_embeddings().num_embeddings
     if rows >= vocabulary.size:
-        return
+        return ()
     added = ", ".join(vocabulary.added) or f"{vocabulary.size - rows} tokens"
     if config.lora is not None:
         raise UsageError(
@@ -137,6 +143,10 @@ def _fit_embeddings(
     for layer in {id(e): e for e in (model.get_input_embeddings(), model.get_output_embeddings())
                   if e is not None}.values():  # fmt: skip
         _average(layer.weight, rows, gathered(zero3))
+    return (
+        f"The model had no embedding for {added}: grown from {rows:,} to {vocabulary.size:,} rows, "
+        "the new ones as the mean of the others.",
+    )
 
 
 Gather = Callable[[list[Any]], Any]

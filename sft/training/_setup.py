@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -28,7 +28,7 @@ from sft.training._engine import (
 )
 from sft.training._held_out import HeldOut, data_vocabulary, read_held_out
 from sft.training._loss import Objective, head_is_plain
-from sft.training._model import load_model, weight_groups
+from sft.training._model import Loaded, load_model, weight_groups
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +75,8 @@ class Setup(Core):
     data: TrainingData
     vocabulary: Vocabulary
     held_out: Mapping[str, HeldOut]
+    notes: tuple[str, ...]
+    """What people should know of it."""
 
 
 def attention_of(config: TrainConfig, process: Process, dtype: Any) -> str:
@@ -142,14 +144,36 @@ def prepare(
     held_out = read_held_out(config.data.held_out, data, vocabulary)
     dtype = precision_of(config, process.device)
     attention = attention_of(config, process, dtype)
-    model = _load(config, process, data, vocabulary, dtype=dtype, attention=attention)
-    require_tokenizer(model, data.tokenizer)
+    loaded = _load(config, process, data, vocabulary, dtype=dtype, attention=attention)
+    require_tokenizer(loaded.model, data.tokenizer)
     core = assemble(
-        config, process, data, model,
+        config, process, data, loaded.model,
         attention=attention, dtype=dtype, vocabulary=vocabulary.size, universal=universal,
     )  # fmt: skip
     known = {field.name: getattr(core, field.name) for field in fields(core)} | {"data": data}
-    return Setup(**known, vocabulary=vocabulary, held_out=held_out)
+    notes = (*loaded.notes, *_notes(core))
+    return Setup(**known, vocabulary=vocabulary, held_out=held_out, notes=notes)
+
+
+def _notes(core: Core) -> Iterator[str]:
+    """What is not as the configuration says or as people might think."""
+    if core.stage != core.config.zero.stage:
+        yield (
+            f"ZeRO {core.config.zero.stage} with bf16 is run as ZeRO {core.stage}: DeepSpeed's own "
+            "takes an optimizer step on zero gradients when it starts."
+        )
+    places = core.passes * core.process.world * core.config.micro_batch
+    if empty := places - core.data.batch:
+        yield (
+            f"Of {places} places for packs in a step's forward passes {empty} stay empty: "
+            f"{core.data.batch} packs, {core.process.world} processes, micro_batch "
+            f"{core.config.micro_batch}."
+        )
+    if not core.objective.direct:
+        yield (
+            "The model does more to its logits than its head: they are computed by the model "
+            "itself, for all supervised tokens of a pass at once."
+        )
 
 
 def _require_possible(config: TrainConfig, device: Any) -> None:
@@ -173,7 +197,7 @@ def _load(
     *,
     dtype: Any,
     attention: str,
-) -> Any:
+) -> Loaded:
     """The model; under ZeRO 3 partitioned while its weights are read.
 
     Random weights are made whole and partitioned by the engine, so that a seed gives the same ones
