@@ -64,7 +64,7 @@ def blended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def write_config(path: Path, data: Path, **changes: Any) -> Path:
+def write_config(path: Path, blend: Path, /, **changes: Any) -> Path:
     """A configuration for the blend ``half`` from random weights; mappings in ``changes`` are
     merged into it, None takes a field out."""
     config: dict[str, Any] = {
@@ -73,9 +73,9 @@ def write_config(path: Path, data: Path, **changes: Any) -> Path:
         "epochs": EPOCHS,
         "model": {"scratch": dict(SCRATCH)},
         "data": {
-            "folder": str(data),
+            "folder": str(blend),
             "blend": "half",
-            "held_out": {"general": str(data.parent / "held-out.jsonl")},
+            "held_out": {"general": str(blend.parent / "held-out.jsonl")},
         },
         "save": {"every_steps": 5},
     }
