@@ -79,6 +79,27 @@ def test_one_token_too_many_in_the_denominator_is_found(off: str, fails: bool) -
         assert "gradient differs by" in done.stderr
 
 
+OFFLOAD = """
+import torch
+from sft.recipe import Offload
+from sft.training._engine import start_process
+from sft.training._parity import check_parity, require_parity
+
+process = start_process()
+for stage, offload in ((1, Offload.OPTIMIZER), (2, Offload.OPTIMIZER), (3, Offload.ALL)):
+    checks = check_parity(process, stage=stage, dtype=torch.float32, rows=1, offload=offload)
+    require_parity(checks)
+"""
+
+
+def test_offload_computes_the_same() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", OFFLOAD],
+        capture_output=True, text=True, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
 def test_stages_that_are_none_are_refused() -> None:
     code, _, said = doctor("--zero", "2,4")
     assert code == 2

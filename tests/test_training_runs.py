@@ -350,7 +350,7 @@ def test_a_second_run_in_the_same_folder_is_refused(
         fcntl.flock(lock, fcntl.LOCK_EX)
         second = run(config, out, "--processes", processes)
     assert second.returncode == 2
-    assert "another run is at work in this folder" in second.stderr
+    assert "another run is at work here" in second.stderr
     assert not (out / "run.json").exists()
 
 

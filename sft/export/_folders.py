@@ -16,6 +16,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from sft.errors import UsageError
+from sft.files import sync, sync_tree
 
 _EPOCH = re.compile(r"epoch-([1-9]\d*)")
 _LEFT = re.compile(r"\.(epoch-[1-9]\d*)\.(?:writing|replaced|removed)")
@@ -59,8 +60,7 @@ def move_in(new: Path, target: Path) -> None:
 
     Both lie in the same folder. All is on the disk before it can be seen under its name.
     """
-    for path in [*new.rglob("*"), new]:
-        sync(path)
+    sync_tree(new)
     if not target.exists():
         new.rename(target)
     elif _exchanged(new, target):
@@ -112,15 +112,6 @@ def prune_epochs(folder: Path, keep: Collection[int] | None) -> tuple[int, ...]:
         sync(folder)
         shutil.rmtree(hidden)
     return gone
-
-
-def sync(path: Path) -> None:
-    """Have a file's content, or a folder's list of names, written to the disk itself."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _replaced(target: Path) -> Path:

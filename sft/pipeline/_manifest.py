@@ -11,9 +11,10 @@ from pathlib import Path
 import orjson
 
 from judge import __version__
+from sft.files import write_atomically
 from sft.pipeline._blends import PlannedBlend
 from sft.pipeline._keys import STEPS
-from sft.pipeline._stage import Facts, total_rows, write_atomically
+from sft.pipeline._stage import Facts, total_rows
 from sft.pipeline._work import Work
 from sft.settings import BlendConfig
 from sft.tokenisation import SampleStore

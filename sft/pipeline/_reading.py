@@ -18,9 +18,10 @@ from time import process_time
 import orjson
 import polars as pl
 
+from sft.files import write_atomically
 from sft.pipeline._examples import removal_examples
 from sft.pipeline._progress import Progress
-from sft.pipeline._stage import Facts, Stage, by_source, write_atomically, write_frame
+from sft.pipeline._stage import Facts, Stage, by_source, write_frame
 from sft.pipeline._workers import Workers
 from sft.records import REMOVED, ROWS
 from sft.settings import ScrubSettings, Source

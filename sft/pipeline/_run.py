@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +16,7 @@ from sft.cleaning import clean
 from sft.data_report import render_data_report
 from sft.decontamination import contamination_index, decontaminate
 from sft.errors import InputError, UsageError
+from sft.files import alone
 from sft.pipeline._blends import BlendPlan, make_blends
 from sft.pipeline._duplicates import run_dedup
 from sft.pipeline._facts import build_report
@@ -67,7 +66,7 @@ def run_blend(
     blends that cannot be made; InputError where too many records of a source cannot be read.
     """
     out.mkdir(parents=True, exist_ok=True)
-    with _alone(out):
+    with alone(out, "sft blend"):
         # Rows lie there before they are scrubbed.
         work_folder(out).mkdir(mode=0o700, exist_ok=True)
         # A manifest stands over finished work only.
@@ -191,17 +190,3 @@ def _write_quarantine(out: Path) -> int:
     pl.concat([empty, *map(pl.scan_parquet, files)]).sink_parquet(temporary)
     temporary.replace(target)
     return int(pl.scan_parquet(target).select(pl.len()).collect().item())
-
-
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Hold the folder for this run; raises UsageError if another one is at work in it."""
-    with (out / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(
-                f"{out}: another sft blend is at work here. Wait for it, or name another folder "
-                "with --out."
-            ) from None
-        yield

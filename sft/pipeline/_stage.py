@@ -8,7 +8,6 @@ that what lies there is of no use, and the stage starts anew.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -20,6 +19,7 @@ import orjson
 import polars as pl
 
 from sft.errors import CorruptError
+from sft.files import write_atomically
 from sft.records import MOST_EXAMPLES, Example, Tally
 
 
@@ -174,16 +174,6 @@ def write_frame(file: Path, frame: pl.DataFrame) -> None:
     """Write a Parquet file that is whole or not there."""
     temporary = file.with_suffix(".tmp")
     frame.write_parquet(temporary, compression="zstd", compression_level=1, statistics=False)
-    temporary.replace(file)
-
-
-def write_atomically(file: Path, content: bytes) -> None:
-    """Write a file that is whole or not there, also after a power cut."""
-    temporary = file.with_name(f".{file.name}.tmp")
-    with temporary.open("wb") as handle:
-        handle.write(content)
-        handle.flush()
-        os.fsync(handle.fileno())
     temporary.replace(file)
 
 

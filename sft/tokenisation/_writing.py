@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from hashlib import blake2b
@@ -17,6 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from judge.canonical import KEY_BYTES, digest
+from sft.files import sync, write_atomically
 from sft.settings import TokenSettings
 from sft.tokenisation._encoding import Encoded
 from sft.tokenisation._store import (
@@ -188,16 +188,7 @@ def write_samples(
 
 def _write_file(path: Path, content: memoryview) -> dict[str, Any]:
     """Write a file all at once or not at all; its size, and the hash of what it should hold."""
-    temporary = path.with_name(path.name + ".part")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    write_atomically(path, content)
+    sync(path.parent)
     hashed = blake2b(content, digest_size=KEY_BYTES).hexdigest()
     return {"bytes": len(content), "hash": hashed}

@@ -9,10 +9,8 @@ from sft.training._log import versions
 from sft.training._loop import Progress, Trained
 from sft.training._parity import check_parity, require_parity
 from sft.training._run import export, train
-from sft.training._setup import Check
 
 __all__ = [
-    "Check",
     "Process",
     "Progress",
     "Trained",

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from sft.errors import PlumblineError
-from sft.export import Adapter, Check, ModelCard, Probe, Share, merge_adapter, write_checkpoint
+from sft.export import Adapter, ModelCard, Probe, Share, merge_adapter, write_checkpoint
 from sft.tokenisation import Sample
 from sft.training._attention import hidden_states
 from sft.training._batches import micro_batch
@@ -103,7 +103,7 @@ def _card(setup: Setup, step: int, run: Mapping[str, Any], log: History) -> Mode
         losses_after=log.last_losses,
         training_loss=log.training_loss(epoch),
         lora=run["model"]["lora"],
-        checks=[Check(**check) for check in run["checks"]],
+        checks=setup.checks,
     )
 
 

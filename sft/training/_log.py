@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from typing import Any, Self
 import orjson
 
 from sft.errors import CorruptError
+from sft.files import write_atomically
 
 RUN = "run.json"
 LOG = "log.jsonl"
@@ -68,9 +68,7 @@ class RunLog(History):
 
         super().__init__(folder, from_step)
         path = folder / LOG
-        temporary = path.with_name(f".{LOG}.tmp")
-        temporary.write_bytes(b"".join(orjson.dumps(line) + b"\n" for line in self._lines))
-        temporary.replace(path)
+        write_atomically(path, b"".join(orjson.dumps(line) + b"\n" for line in self._lines))
         self._lines.clear()
         self._file = path.open("ab", buffering=0)
         self._board = SummaryWriter(str(folder / TENSORBOARD), purge_step=from_step + 1)
@@ -171,12 +169,7 @@ def read_run(folder: Path) -> dict[str, Any] | None:
 def write_run(folder: Path, run: Mapping[str, Any]) -> None:
     """Write run.json; it is whole or not there."""
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{RUN}.tmp"
-    with temporary.open("wb") as file:
-        file.write(orjson.dumps(run, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(folder / RUN)
+    write_atomically(folder / RUN, orjson.dumps(run, option=orjson.OPT_INDENT_2))
 
 
 def now() -> str:

@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from sft.blending import Ints
 from sft.errors import PlumblineError
+from sft.export import Check
 from sft.recipe import (
     DataSettings,
     ModelSettings,
@@ -31,7 +32,7 @@ from sft.tokenisation import Sample
 from sft.training._engine import Process, set_learning_rate
 from sft.training._model import weight_groups
 from sft.training._schedule import learning_rate
-from sft.training._setup import Check, Core, assemble, attention_of
+from sft.training._setup import Core, assemble, attention_of
 from sft.training._steps import Stepper
 
 STEPS = 3

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import torch
 
 from sft.errors import PlumblineError, UsageError
 from sft.export import clean_up
+from sft.files import alone
 from sft.recipe import TrainConfig, config_hash, differences, to_json
 from sft.training._data import TrainingData
 from sft.training._engine import Process, precision_of, start_process, zero_stage
@@ -57,7 +57,7 @@ def train(config: TrainConfig, out: Path, *, progress: Progress) -> Trained:
     with ExitStack() as stack:
         heartbeat = stack.enter_context(watched(process, config.guards))
         if process.leads:
-            stack.enter_context(_alone(out))
+            stack.enter_context(alone(out, "run"))
             clean_up(out)
         state = _newest(out / STATES, config, process)
         universal = state is not None and _must_convert(state, process)
@@ -84,7 +84,7 @@ def export(config: TrainConfig, out: Path, target: Path | None) -> Path:
     with ExitStack() as stack:
         stack.enter_context(watched(process, config.guards))
         if process.leads:
-            stack.enter_context(_alone(out))
+            stack.enter_context(alone(out, "run"))
         state = _newest(out / STATES, config, process)
         if before is None or state is None:
             raise UsageError(
@@ -145,21 +145,6 @@ def _require_same(
             f", now {data.manifest_hash}): {data.folder} was made anew since. Name another folder "
             "with --out, or delete this one"
         )
-
-
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Keep other runs out of the folder while this one is in it."""
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(
-                f"{out}: another run is at work in this folder. Wait for it, or name another "
-                "folder with --out"
-            ) from None
-        yield
 
 
 def _newest(states: Path, config: TrainConfig, process: Process) -> State | None:

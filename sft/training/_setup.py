@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from sft.errors import UsageError
-from sft.export import require_tokenizer
+from sft.export import Check, require_tokenizer
 from sft.recipe import Attention, TrainConfig
 from sft.tokenisation import Sample, Vocabulary
 from sft.training._attention import choose_attention, decoder, require_apart
@@ -29,15 +29,6 @@ from sft.training._engine import (
 from sft.training._held_out import HeldOut, data_vocabulary, read_held_out
 from sft.training._loss import Objective, head_is_plain
 from sft.training._model import Loaded, load_model, weight_groups
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """A check before the first step: how far off, and how far it may be."""
-
-    check: str
-    difference: float
-    bound: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

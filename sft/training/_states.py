@@ -8,7 +8,6 @@ a folder of that name is whole. The folder must be one that all processes see.
 from __future__ import annotations
 
 import errno
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import orjson
 import torch
 
 from sft.errors import PlumblineError
+from sft.files import sync, sync_tree
 from sft.training._engine import Engine, Process
 
 FORM = 1
@@ -80,11 +80,11 @@ def save_state(
                 "files": {str(f.relative_to(part)): f.stat().st_size for f in _files(part)},
             }
             (part / FACTS).write_bytes(orjson.dumps(facts, option=orjson.OPT_INDENT_2))
-            flush(part)
+            sync_tree(part)
             if target.exists():
                 shutil.rmtree(target)
             part.rename(target)
-            flush_folder(states)
+            sync(states)
         except OSError as error:
             failure = error
     _require_all(failure, process, part, target)
@@ -168,24 +168,6 @@ def prune_states(states: Path, keep: int) -> None:
             gone = state.folder.with_name(f"{_PART}old-{state.folder.name}")
             state.folder.rename(gone)
             shutil.rmtree(gone)
-
-
-def flush(folder: Path) -> None:
-    """Have the operating system write a folder's files to the disk."""
-    for file in _files(folder):
-        with file.open("rb") as opened:
-            os.fsync(opened.fileno())
-    for place in {folder, *(p for p in folder.rglob("*") if p.is_dir())}:
-        flush_folder(place)
-
-
-def flush_folder(folder: Path) -> None:
-    """Have the names in a folder written to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _files(folder: Path) -> Iterator[Path]:
