@@ -152,6 +152,12 @@ def test_largest_remainders_fill_up_to_the_total() -> None:
     assert apportion(7, ratios) == {"a": 4, "b": 2, "c": 1}
 
 
+def test_equal_remainders_are_served_by_name_in_any_order_of_the_file() -> None:
+    half = Fraction(1, 2)
+    assert apportion(3, {"a": half, "b": half}) == {"a": 2, "b": 1}
+    assert apportion(3, {"b": half, "a": half}) == {"a": 2, "b": 1}
+
+
 @given(
     total=st.integers(1, 10**12),
     weights=st.lists(st.integers(0, 10**6), min_size=1, max_size=6).filter(any),

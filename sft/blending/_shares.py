@@ -151,11 +151,11 @@ def shares(
 def apportion(total: int, ratios: Mapping[str, Fraction]) -> dict[str, int]:
     """Whole units that sum to ``total``, each within one of its share (largest remainders).
 
-    Equal remainders are served in the order of the mapping.
+    Equal remainders are served in the order of the names, not that of a configuration.
     """
     quotas = {name: total * ratio for name, ratio in ratios.items()}
     units = {name: math.floor(quota) for name, quota in quotas.items()}
-    by_remainder = sorted(quotas, key=lambda name: units[name] - quotas[name])
+    by_remainder = sorted(quotas, key=lambda name: (units[name] - quotas[name], name))
     for name in by_remainder[: total - sum(units.values())]:
         units[name] += 1
     return units
