@@ -6,7 +6,6 @@ import argparse
 import os
 import platform
 import time
-from collections.abc import Sequence
 
 import openai
 
@@ -19,9 +18,10 @@ from tests.bench._packing import packing
 from tests.bench._scrubbing import scrubbing
 from tests.bench._throughput import throughput
 from tests.bench._tokens import tokens
+from tests.bench._training import training
 
 JUDGE = ("throughput", "cpu", "memory", "tokens")
-SFT = ("packing", "duplicates", "contamination", "scrubbing", "blend")
+SFT = ("packing", "duplicates", "contamination", "scrubbing", "blend", "training")
 PARTS = (*JUDGE, *SFT)
 
 
@@ -31,7 +31,9 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--calls", type=int, default=2500, help="of throughput and cpu")
     parser.add_argument("--concurrency", type=int, default=64, help="of throughput and cpu")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=3, help="of throughput and cpu")
+    parser.add_argument("--rounds", type=int, default=7, help="of training")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1], help="of training")
     parser.add_argument("--live-units", type=int, default=30_000, help="the larger live memory run")
     parser.add_argument("--judge", metavar="SPEC", help="tokens: a real server instead of ours")
     parser.add_argument("--answers", type=int, help="tokens: only the first so many answers")
@@ -48,7 +50,7 @@ def main() -> None:
     for part in parts:
         started = time.perf_counter()
         if part in SFT:
-            _sft(part, options.rows)
+            _sft(part, options)
         else:
             _judge(part, options)
         print(f"[{part}: {time.perf_counter() - started:.0f} s]", flush=True)
@@ -66,17 +68,19 @@ def _judge(part: str, options: argparse.Namespace) -> None:
         tokens(options.judge, options.answers)
 
 
-def _sft(part: str, rows: Sequence[int]) -> None:
+def _sft(part: str, options: argparse.Namespace) -> None:
     if part == "packing":
-        packing(rows)
+        packing(options.rows)
     elif part == "duplicates":
         duplicates()
     elif part == "contamination":
         contamination()
     elif part == "scrubbing":
         scrubbing()
+    elif part == "blend":
+        blend(options.rows)
     else:
-        blend(rows)
+        training(options.rounds, options.threads)
 
 
 if __name__ == "__main__":

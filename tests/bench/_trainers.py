@@ -1,7 +1,7 @@
 """Two trainers on one model and the same samples: what `_training` runs, each in its own process.
 
 ``python -m tests.bench._trainers`` reads a `Job` as JSON on stdin, makes the steps and prints a
-`Ran` as JSON. Loading, start-up, compilation of anything and the first steps are not timed.
+`Ran` as JSON. Start-up and the first steps are not timed.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def _ours(job: Job, data: BenchData) -> Ran:
         attention="sdpa", dtype=dtype, vocabulary=SHAPE["vocab_size"],
     )  # fmt: skip
     stepper, clock = Stepper(core, WARMUP + STEPS), _Clock()
-    first = [stepper.step(number)[0] for number in range(WARMUP)][0]
+    first, *_ = [stepper.step(number)[0] for number in range(WARMUP)]
     clock.start()
     records = [stepper.step(number)[0] for number in range(WARMUP, WARMUP + STEPS)]
     clock.stop()
@@ -271,8 +271,8 @@ def _tokenizer() -> Any:
 
     words = {f"w{n}": n for n in range(SHAPE["vocab_size"])}
     return PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer(models.WordLevel(words, unk_token="w0")),  # noqa: S106
-        bos_token="w1", eos_token="w2", pad_token="w0", unk_token="w0",  # noqa: S106
+        tokenizer_object=Tokenizer(models.WordLevel(words, unk_token="w0")),
+        bos_token="w1", eos_token="w2", pad_token="w0", unk_token="w0",
     )  # fmt: skip
 
 
