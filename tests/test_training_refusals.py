@@ -221,3 +221,12 @@ def test_the_dry_run_of_a_run_on_a_cpu_reckons_with_the_cpu(
     on_gpu, said = told("H100")
     assert (on_gpu["device"], on_gpu["gpu"]) == ("cuda", "H100 SXM")
     assert on_gpu["seconds"] > 0 and "0.0 s" not in said
+
+
+def test_a_run_does_not_go_into_a_folder_of_training_data(blended: Path, tmp_path: Path) -> None:
+    config = load_train_config(write_config(tmp_path / "c.yaml", blended))
+    before = (blended / "report.html").read_bytes()
+    progress: Any = None
+    with pytest.raises(UsageError, match=r"holds training data .*--out"):
+        _run.train(config, blended, progress=progress)
+    assert (blended / "report.html").read_bytes() == before

@@ -14,7 +14,7 @@ from sft.errors import PlumblineError, UsageError
 from sft.export import clean_up, exported_epochs, require_apart, require_replaceable
 from sft.files import alone
 from sft.recipe import TrainConfig, config_hash, differences, to_json
-from sft.training._data import TrainingData
+from sft.training._data import MANIFEST, TrainingData
 from sft.training._engine import Process, precision_of, start_process, zero_stage
 from sft.training._exporting import EXPORT, export_model, exported
 from sft.training._finite import first_unsound
@@ -52,7 +52,7 @@ def train(config: TrainConfig, out: Path, *, progress: Progress) -> Trained:
         SaveError: if a state or checkpoint cannot be written; earlier ones are intact.
         InterruptedRun: after SIGINT or SIGTERM, with the state saved.
     """
-    _require_plain(out)
+    _require_place(out)
     data = TrainingData.open(config)
     before = read_run(out)
     _require_same(config, data, before, out)
@@ -162,8 +162,13 @@ def _leaving_nothing(out: Path) -> Iterator[None]:
         raise
 
 
-def _require_plain(out: Path) -> None:
-    """Refuse a folder whose name DeepSpeed would read as a pattern."""
+def _require_place(out: Path) -> None:
+    """Refuse a folder of training data, and one whose name DeepSpeed would read as a pattern."""
+    if (out / MANIFEST).exists():
+        raise UsageError(
+            f"{out}: holds training data (its {MANIFEST}), whose report a run would replace. Name "
+            "another folder with --out"
+        )
     if marks := set(str(out.resolve())) & set("*?[]"):
         raise UsageError(
             f"{out}: the folder's path has {' '.join(sorted(marks))} in it, which DeepSpeed reads "
