@@ -6,7 +6,7 @@ Read from a ledger (a run and the ratings of its answers) or straight from two f
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -96,7 +96,9 @@ def from_ledger(
 
     source = load_source(ledger, run, choice.weights, choice.stage)
     ratings, unsure = _of_one_text(ledger, ledger.ratings().select(_RATING))
-    scores = pl.concat([member.scores for member in source.members])
+    scores = pl.concat(
+        [_of_wanted(member.scores, int(member.run.body["samples"])) for member in source.members]
+    )
     ratings, notes = _scored_only(ratings, scores)
     ratings, shown = _without_examples(ratings, source)
     if ratings.is_empty() and not unrated:
@@ -150,7 +152,7 @@ def from_files(
             f"{source}: a criterion of the name {OVERALL}, which is what the weighted mean of the "
             "criteria is called here. Rename or leave out these rows."
         )
-    rubric = _rubric(frame, choice)
+    rubric = _rubric(set(frame["criterion"]), choice)
     wanted = [criterion.criterion for criterion in rubric.criteria]
     frame = frame.filter(pl.col("criterion").is_in(wanted))
     parts = [
@@ -218,10 +220,20 @@ def _evidence(
         weights=weights,
         stage=stage,
         hashes=_hashes(study),
-        notes=(*notes, *_raters(study)),
+        notes=(*notes, *_raters(study), *_unused_weights(study, weights, stage)),
         source=source,
         judge_samples=judge_samples,
         texts=texts,
+    )
+
+
+def _unused_weights(study: Study, weights: Weights, stage: str | None) -> tuple[str, ...]:
+    """A note where the profile weighs by category and no question has one."""
+    if not weights.categories or stage is not None or any(study.categories):
+        return ()
+    return (
+        f"The weights {weights.name} differ by category, but no question here has one (files of "
+        "verdicts carry none): the general weights count for all of them.",
     )
 
 
@@ -311,24 +323,45 @@ def _on_their_scales(verdicts: Sequence[Verdict]) -> list[Verdict]:
     return found
 
 
+def _of_wanted(scores: pl.DataFrame, samples: int) -> pl.DataFrame:
+    """The scores of a run with all samples that it asked for as wanted, also those still open."""
+    import polars as pl
+
+    wanted = pl.col("k_wanted")
+    return scores.with_columns(
+        pl.when(wanted > 0).then(pl.max_horizontal(wanted, samples)).otherwise(0).alias("k_wanted")
+    )
+
+
 def _ruler(members: Sequence[str]) -> str:
     return members[0] if len(members) == 1 else panel_ruler(members)
 
 
-def _rubric(frame: pl.DataFrame, choice: Choice) -> Rubric:
-    """The rubric that is named, else a shipped one that knows all criteria, else their names."""
+def _rubric(names: set[str], choice: Choice) -> Rubric:
+    """The rubric that is named, else what a shipped one says of the criteria, else their names."""
     from judge.rubric import load_rubric
 
     if choice.rubric is not None:
         return load_rubric(choice.rubric)
-    names = set(frame["criterion"].unique())
-    for path in sorted(shipped("rubrics").glob("*.yaml")):
-        known = load_rubric(path)
-        if names <= {criterion.criterion for criterion in known.criteria}:
-            return replace(
-                known, criteria=tuple(one for one in known.criteria if one.criterion in names)
-            )
-    return plain_rubric(sorted(names))
+    known = shipped_rubric(names)
+    if known is None:
+        return plain_rubric(sorted(names))
+    return replace(known, criteria=tuple(one for one in known.criteria if one.criterion in names))
+
+
+def shipped_rubric(names: Collection[str]) -> Rubric | None:
+    """The first shipped rubric that knows all the criteria, whole; None where none does."""
+    from judge.rubric import load_rubric
+
+    rubrics = (load_rubric(path) for path in sorted(shipped("rubrics").glob("*.yaml")))
+    return next(
+        (
+            one
+            for one in rubrics
+            if set(names) <= {criterion.criterion for criterion in one.criteria}
+        ),
+        None,
+    )
 
 
 def _of_one_text(ledger: Ledger, ratings: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -84,3 +85,26 @@ def gate_of(study: Study, *, swapped: bool = False, **changes: object) -> GateRe
         candidate=names[1],
         settings=settings,
     )
+
+
+def noise(n: int, columns: int, sd: float, seed: int) -> Floats:
+    rng = np.random.default_rng(seed)
+    found = rng.normal(0, sd, (n, columns))
+    return found - found.mean(axis=0)
+
+
+def two(n: int, drops: list[float], sd: float = 0.05, seed: int = 0) -> tuple[Floats, Floats]:
+    """Scores whose mean differences are exactly the drops."""
+    base = np.full((n, len(drops)), 0.6)
+    return base, base + noise(n, len(drops), sd, seed) - np.array(drops)
+
+
+def with_lost(study: Study, row: int, criterion: int, k: int, wanted: int) -> Study:
+    """The study with a score that is the mean of ``k`` of ``wanted`` samples of the judge."""
+    lowest, highest = (
+        (study.scores if known is None else known).copy() for known in (study.lowest, study.highest)
+    )
+    at = (row, criterion, 0)
+    lowest[at] = k * study.scores[at] / wanted
+    highest[at] = (k * study.scores[at] + wanted - k) / wanted
+    return replace(study, lowest=lowest, highest=highest)

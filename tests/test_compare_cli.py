@@ -123,6 +123,29 @@ def test_trends_use_the_metadata(compared: tuple[dict[str, Any], Path]) -> None:
     assert {one["model"] for one in body["consistency"]} == set(MODELS)
     assert [(one["model"], one["task"]) for one in body["benchmarks"]] == [("tuned-1", "quiz")]
     assert len(body["decisions"]["pairs"]) == 6
+    for one in body["decisions"]["pairs"]:
+        lacking = "tuned-2" in (one["ahead"], one["behind"])  # q3
+        assert one["common_questions"] == QUESTIONS - lacking
+
+
+def test_models_without_a_common_question_are_no_tie(tmp_path: Path) -> None:
+    rows = [
+        {"question_id": f"{model}-{q}", "model": model, "criterion": "clarity", "judge": "j",
+         "score": 3 + q % 2, "scale_min": 0, "scale_max": 5}
+        for model in ("old", "new") for q in range(10)
+    ]  # fmt: skip
+    (tmp_path / "v.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = judge_command("compare", "--verdicts", "v.jsonl", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    body = json_of(done)["comparison"]
+    (pair,) = body["decisions"]["pairs"]
+    assert pair["common_questions"] == 0
+    assert all(gap["value"] is None for gap in body["differences"])
+    page = (tmp_path / "plumbline-comparison" / "comparison.html").read_text()
+    markdown = (tmp_path / "plumbline-comparison" / "comparison.md").read_text()
+    for text in (done.stderr, page, markdown):
+        assert "have no question with an overall of both" in text
+        assert " tie" not in text
 
 
 def test_files_lie_side_by_side(compared: tuple[dict[str, Any], Path]) -> None:

@@ -52,6 +52,38 @@ def test_samples_of_a_judge_are_averaged() -> None:
     assert found.study.scores[0, 0, 0] == pytest.approx(0.5)
 
 
+def test_samples_that_a_file_says_were_lost_leave_the_score_open() -> None:
+    verdicts = [
+        verdict("q1", "a", 0.6),
+        verdict("q1", "a", 0.9, sample=1),
+        replace(
+            verdict("q1", "a", 0.0, sample=2), status=Status.UNSCORED, reason=Reason.REFUSED,
+            level=None, score=None,
+        ),
+        verdict("q2", "a", 0.6),
+    ]  # fmt: skip
+    study = from_files(verdicts, [], CHOICE, source="v.jsonl", unrated=True).study
+    assert study.lowest is not None and study.highest is not None
+    # (0.6 + 0.9 + 0) / 3 = .5 and (0.6 + 0.9 + 1) / 3 = .8333; the overall is clarity's.
+    np.testing.assert_allclose(study.lowest[:, :, 0], [[0.5, 0.5], [0.6, 0.6]])
+    np.testing.assert_allclose(study.highest[:, :, 0], [[2.5 / 3] * 2, [0.6] * 2])
+
+
+def test_weights_by_category_that_no_question_has_are_told(tmp_path: Path) -> None:
+    profile = tmp_path / "w.yaml"
+    profile.write_text(
+        "name: mine\nrubric: communication\nweights: {clarity: 1.0}\n"
+        "categories: {sums: {clarity: 1.0}}\nstages: {late: {clarity: 1.0}}\n"
+    )
+    rows = [verdict("q1", "a", 0.6)]
+    for stage, told in ((None, True), ("late", False)):
+        choice = Choice(weights=str(profile), stage=stage)
+        notes = from_files(rows, [], choice, source="v.jsonl", unrated=True).notes
+        assert any("no question here has one" in note for note in notes) is told
+    notes = from_files(rows, [], CHOICE, source="v.jsonl", unrated=True).notes
+    assert not any("categor" in note for note in notes)
+
+
 def test_a_judge_with_two_rulers_is_refused() -> None:
     verdicts = [verdict("q1", "a", 0.2), verdict("q2", "a", 0.2, ruler="other")]
     with pytest.raises(UsageError, match="2 rulers"):
@@ -172,6 +204,18 @@ def test_a_run_and_the_ratings_of_its_answers(ledger: Ledger) -> None:
     assert set(found.rulers) == set(study.criteria[:-1])
     # The overall needs all criteria, of which people rated two.
     assert np.isnan(study.human[:, -1]).all()
+
+
+def test_samples_that_a_run_wanted_and_does_not_have_leave_scores_open(tmp_path: Path) -> None:
+    plan = Plan(questions=6, models=("a", "b"), words=30, body={"samples": 2})
+    ledger, _ = build(tmp_path / "two.db", plan)
+    study = from_ledger(ledger, None, CHOICE, unrated=True).study
+    ledger.close()
+    assert study.lowest is not None and study.highest is not None
+    # One of two samples is there: a score of s could have been s / 2 to (s + 1) / 2.
+    there = ~np.isnan(study.scores[:, :-1])
+    np.testing.assert_allclose(study.lowest[:, :-1][there], study.scores[:, :-1][there] / 2)
+    np.testing.assert_allclose(study.highest[:, :-1][there], study.scores[:, :-1][there] / 2 + 0.5)
 
 
 def test_ratings_of_an_answer_in_several_texts_are_left_out(ledger: Ledger) -> None:

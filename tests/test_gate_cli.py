@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -149,6 +151,109 @@ def test_many_missing_verdicts_are_never_a_pass(tmp_path: Path) -> None:
     assert told["remedy"]["kind"] == "rescore"
 
 
+def test_judge_samples_that_were_lost_are_counted(tmp_path: Path) -> None:
+    rows = verdicts(300)
+    for each in rows:
+        if each["model"] == "new" and each["criterion"] == "clarity":
+            level = each.pop("score")
+            # Two samples of the judge, and of every tenth answer a third one that it refused.
+            each["scores"] = [level, level]
+            if int(each["question_id"][1:]) % 10 == 0:
+                each["unscored"] = {"refused": 1}
+    write(tmp_path / "v.jsonl", rows)
+    told = json_of(call(tmp_path, "--markdown", "g.md"))["gate"]
+    clarity = told["criteria"][0]
+    assert (clarity["missing"]["candidate"], clarity["missing"]["candidate_partly"]) == (0, 30)
+    # A third of each of 30 verdicts.
+    assert clarity["missing"]["candidate_open"] == pytest.approx(10)
+    assert clarity["worst_low"] < clarity["low"]
+    assert told["failures"]["candidate_more"] == 30
+    # The scores themselves are those of the file without lost samples.
+    write(tmp_path / "v.jsonl", verdicts(300))
+    plain = json_of(call(tmp_path))["gate"]["criteria"][0]
+    assert plain["low"] == clarity["low"]
+    assert plain["worst_low"] == plain["low"]
+    # Half of the samples of every tenth answer is 5 % of the verdicts; of every ninth it is more.
+    for every, told_so in ((10, False), (9, True)):
+        for each in rows:
+            if "scores" in each:
+                each.pop("unscored", None)
+                each["scores"] = each["scores"][:1]
+                if int(each["question_id"][1:]) % every == 0:
+                    each["unscored"] = {"refused": 1}
+        write(tmp_path / "v.jsonl", rows)
+        note = json_of(call(tmp_path))["gate"]["criteria"][0]["note"]
+        assert ("too much is missing" in note) is told_so
+
+
+def test_a_pass_says_which_total_failures_it_cannot_rule_out(tmp_path: Path) -> None:
+    write(tmp_path / "v.jsonl", verdicts(300))
+    done = call(tmp_path, "--markdown", "g.md")
+    assert done.returncode == 0, done.stderr
+    by = {one["criterion"]: one for one in json_of(done)["gate"]["criteria"]}
+    assert by["clarity"]["total_failures"] is None
+    found = by["safety"]["total_failures"]
+    # 1 - .05^(1 / 300) = .00994
+    assert (found["observed"], found["questions"]) == (0, 300)
+    assert found["upper"] == pytest.approx(0.00994, abs=5e-6)
+    words = "0 of 300 questions failed: failures on up to 1.0 % of questions could have gone unseen"
+    assert words in " ".join(done.stderr.split())
+    assert words in (tmp_path / "g.md").read_text()
+
+
+def test_the_table_fits_into_a_terminal_of_80_columns(tmp_path: Path) -> None:
+    rows = verdicts(60, {"completeness": 0.05})
+    write(tmp_path / "v.jsonl", [one for one in rows if one["criterion"] != "safety"
+                                 or one["question_id"] < "q050"])  # fmt: skip
+    names = ("--baseline", "old", "--candidate", "new", "--verdicts", "v.jsonl")
+    wide = {**os.environ, "COLUMNS": "80"}
+    done = judge_command("gate", *names, cwd=tmp_path, env=wide)
+    table = done.stderr.split("visible drop:")[0].splitlines()
+    assert max(map(len, table)) <= 80
+    decisions = {}
+    for name in ("overall", *CRITERIA):
+        # With its interval, its number of questions and its decision in one line, nothing cut.
+        (line,) = (line for line in table if line.startswith(f"{name} "))
+        span = re.search(r"\[[+\u2212]?0\.\d{3}, [+\u2212]?0\.\d{3}\]", line)
+        assert span is not None
+        assert line.split()[-2] == ("60" if name in ("clarity", "completeness") else "50")
+        decisions[name] = line.split()[-1]
+    assert decisions["clarity"] == "pass"
+    assert decisions["safety"] == "inconclusive"
+    # The flag follows in lines of its own.
+    assert decisions["completeness"] == "inconclusive,"
+    at = next(at for at, line in enumerate(table) if line.startswith("completeness"))
+    assert [line.strip() for line in table[at + 1 : at + 3]] == ["worse within", "margin"]
+
+
+def test_one_question_is_one_question(tmp_path: Path) -> None:
+    write(tmp_path / "v.jsonl", verdicts(1))
+    done = call(tmp_path, "--margin", "0")
+    assert done.returncode == 11
+    words = " ".join(done.stderr.split())
+    assert "paired over 1 question," in words
+    assert "1 question is too few" in words
+    assert "1 questions" not in words
+    assert "attainable" not in words
+    assert "-0" not in words
+
+
+def test_weights_by_category_are_told_to_do_nothing_for_files(tmp_path: Path) -> None:
+    rows = verdicts(20)
+    profile = "name: mine\nrubric: communication\nweights: {clarity: 1.0}\n"
+    (tmp_path / "w.yaml").write_text(profile + "categories: {sums: {safety: 1.0}}\n")
+    write(tmp_path / "v.jsonl", rows)
+    for model in ("old", "new"):
+        write(tmp_path / f"{model}.jsonl", [one for one in rows if one["model"] == model])
+    for done in (
+        call(tmp_path, "--weights", "w.yaml"),
+        call(tmp_path, "--weights", "w.yaml", "--verdicts", "new.jsonl", file="old.jsonl"),
+    ):
+        assert "The weights mine differ by category" in " ".join(done.stderr.split())
+        (note,) = json_of(done)["gate"]["notes"]
+        assert "the general weights count for all of them" in note
+
+
 def test_margins_come_from_the_weights_file(tmp_path: Path) -> None:
     write(tmp_path / "v.jsonl", verdicts(60))
     profile = (
@@ -206,6 +311,9 @@ def test_old_profiles_stay_valid(tmp_path: Path) -> None:
         (("--weights", "nope.yaml"), "nope.yaml"),
         (("--calibration", "nope.json"), "nope.json"),
         (("--junit", "v.jsonl/x.xml"), "cannot be written"),
+        (("--junit", "."), "--junit .: that is a folder. Name a file in it."),
+        (("--markdown", "v.jsonl"), "--markdown v.jsonl: the scores are read from that file"),
+        (("--junit", "g", "--markdown", "./g"), "--markdown g: --junit names the same file"),
     ],
 )
 def test_bad_input_is_2(tmp_path: Path, more: tuple[str, ...], says: str) -> None:
@@ -214,6 +322,9 @@ def test_bad_input_is_2(tmp_path: Path, more: tuple[str, ...], says: str) -> Non
     assert done.returncode == 2, done.stderr
     assert says in " ".join(done.stderr.split())
     assert not done.stdout
+    # Nothing was decided, so that nothing looks like a decision.
+    assert "paired over" not in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["v.jsonl"]
 
 
 def test_several_rulers_are_refused(tmp_path: Path) -> None:
@@ -273,6 +384,17 @@ def test_calibrated_scores_and_their_rulers(tmp_path: Path) -> None:
     assert by["completeness"]["difference"] != raw["completeness"]["difference"]
     # Safety is the same for every answer: its map is constant, and nothing follows from it.
     assert by["safety"]["decision"] != "pass"
+    # What a calibrated score could have been with samples that were lost goes through its map.
+    assert by["completeness"]["worst_low"] == by["completeness"]["low"]
+    for each in rows[:18]:
+        each["unscored"] = {"refused": 1}
+    write(tmp_path / "v.jsonl", rows)
+    lost = json_of(call(tmp_path, "--calibration", "cal/calibration.json"))["gate"]
+    (one,) = (one for one in lost["criteria"] if one["criterion"] == "completeness")
+    assert one["difference"] == by["completeness"]["difference"]
+    assert one["worst_low"] < one["low"]
+    assert one["best_high"] > one["high"]
+    assert one["missing"]["candidate_partly"] == 3
     for each in rows:
         each["ruler"] = "another"
     write(tmp_path / "v.jsonl", rows)
@@ -303,8 +425,28 @@ def test_a_plan_from_a_pilot_and_without_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("more", "margin"),
+    [
+        (("--criterion", "safety"), 0.01),
+        (("--criterion", "safety", "--weights", "release"), 0.02),
+        (("--criterion", "clarity", "--margin", "0.2"), 0.04),
+        (("--criterion", "wit"), 0.04),
+        (("--margin", "0.2"), 0.2),
+    ],
+)
+def test_a_plan_without_a_pilot_has_the_margin_of_its_criterion(
+    tmp_path: Path, more: tuple[str, ...], margin: float
+) -> None:
+    done = judge_command("plan", "gate", "--sd", "0.12", "--json", *more, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (one,) = json_of(done)["plan"]["gate"]
+    assert one["attainability"]["margin"] == margin
+
+
+@pytest.mark.parametrize(
     ("more", "says"),
     [
+        (("--sd", "0.1", "--criterion", "wit", "--rubric", "communication"), "--criterion wit: "),
         (("--criterion", "wit"), "--criterion wit: there is"),
         (("--baseline", "old"), "go together"),
         (("--baseline", "old", "--candidate", "x"), "x: there is new, old"),

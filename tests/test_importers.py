@@ -326,6 +326,41 @@ def test_deepeval_names_no_model_by_itself(tmp_path: Path) -> None:
     assert {v.model for v in read.verdicts} == {a.model for a in read.answers} == {"ours"}
 
 
+def test_deepeval_cases_without_metrics_are_unscored_on_what_the_others_have(
+    tmp_path: Path,
+) -> None:
+    whole = read_log("deepeval", DATA / "deepeval" / "test_run.json")
+    for empty in ([], None):
+
+        def bare(data: Any, empty: object = empty) -> None:
+            data["testCases"][1]["metricsData"] = empty
+            # Exact Match was not asked of every test case: nobody knows whether of this one.
+            del data["testCases"][2]["metricsData"][2]
+
+        read = read_log("deepeval", changed(tmp_path, DATA / "deepeval" / "test_run.json", bare))
+        question = list(read.questions)[1]
+        lost = [v for v in read.verdicts if v.question_id == question]
+        assert [(v.criterion, v.reason) for v in lost] == [
+            ("Correctness [GEval]", Reason.CANNOT_ASSESS), ("Toxicity", Reason.CANNOT_ASSESS),
+        ]  # fmt: skip
+        # Under the rulers of the judged ones, so that they count as missing there.
+        assert rulers(read) == rulers(whole)
+        (note,) = (note for note in read.notes if "no metrics" in note)
+        assert note.startswith(
+            "1 of the test cases have no metrics and are unscored on Correctness"
+        )
+        assert question in note
+        assert len(read.answers) == 3
+
+    def none(data: Any) -> None:
+        for case in data["testCases"]:
+            case["metricsData"] = []
+
+    read = read_log("deepeval", changed(tmp_path, DATA / "deepeval" / "test_run.json", none))
+    assert not read.verdicts
+    assert "3 of the test cases have no metrics and are without any verdict" in read.notes[0]
+
+
 def test_deepeval_metrics_where_low_is_good_have_to_be_named(tmp_path: Path) -> None:
     def old(data: Any) -> None:
         for case in data["testCases"]:

@@ -80,6 +80,67 @@ def test_other_settings_of_a_scorer_are_another_ruler_of_it_alone(
     assert {name for name in before if before[name] != after[name]} == {criterion}
 
 
+def _more_shots(data: Any) -> None:
+    data["n-shot"]["facts"] = data["configs"]["facts"]["num_fewshot"] = 5
+
+
+def _older_shots(data: Any) -> None:
+    del data["n-shot"]
+    data["configs"]["facts"]["num_fewshot"] = 5
+
+
+def _another(name: str, value: Any) -> Callable[[Any], None]:
+    def change(data: Any) -> None:
+        data["configs"]["facts"][name] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _more_shots,
+        _older_shots,
+        _another("doc_to_text", "Q: {{question}}"),
+        _another("doc_to_target", "{{question}}"),
+        _another("description", "Answer in one word."),
+        _another("dataset_name", "hard"),
+        _another("test_split", "validation"),
+        _another("generation_kwargs", {"until": ["."], "max_gen_toks": 32}),
+        lambda data: data.update(system_instruction="Be brief."),
+        lambda data: data["versions"].update(facts=2.0),
+    ],
+)
+def test_another_task_of_the_same_name_is_another_ruler(
+    tmp_path: Path, change: Callable[[Any], None]
+) -> None:
+    shutil.copy(DATA / "lm-eval" / FACTS_SAMPLES, tmp_path)
+    before = rulers(read_log("lm-eval", ALL["lm-eval"]))
+    after = rulers(read_log("lm-eval", changed(tmp_path, ALL["lm-eval"], change)))
+    assert all(before[name] != after[name] for name in before)
+
+
+def _run_elsewhere(data: Any) -> None:
+    data["chat_template"] = "{{ messages }}"
+    data["config"].update(batch_size=8, device="cpu", fewshot_seed=7)
+    data["configs"]["facts"]["metadata"]["num_concurrent"] = 4
+    # How examples are chosen and joined is nothing where there are none.
+    data["configs"]["facts"]["fewshot_delimiter"] = "\n"
+
+
+def test_the_machine_and_the_models_template_are_no_part_of_the_ruler(tmp_path: Path) -> None:
+    shutil.copy(DATA / "lm-eval" / FACTS_SAMPLES, tmp_path)
+    before = rulers(read_log("lm-eval", ALL["lm-eval"]))
+    elsewhere = changed(tmp_path, ALL["lm-eval"], _run_elsewhere)
+    assert rulers(read_log("lm-eval", elsewhere)) == before
+    # The harness writes functions that have no source with their address in this process.
+    found = []
+    for address in ("0x7f01", "0x7f02"):
+        function = _another("process_docs", f"<function clean at {address}>")
+        found.append(rulers(read_log("lm-eval", changed(tmp_path, ALL["lm-eval"], function))))
+    assert found[0] == found[1] != before
+
+
 @pytest.mark.parametrize("tool", ["inspect", "lm-eval", "promptfoo", "deepeval"])
 def test_the_evaluated_model_is_no_part_of_the_ruler(tmp_path: Path, tool: str) -> None:
     options = Options(model="other")

@@ -111,6 +111,31 @@ def test_the_overall_is_that_of_single_answers() -> None:
     assert whole.n_raters[:, 2].tolist() == [2, 0, 0]
 
 
+def test_lost_samples_of_a_judge_leave_a_score_open() -> None:
+    frame = scores(SCORES).with_columns(
+        k=pl.Series([2, 1, 1, 0, 3, 1, 0, 0, 1, 1]),
+        k_wanted=pl.Series([3, 1, 4, 3, 3, 1, 0, 0, 1, 1]),
+    )
+    study = study_of(frame, ratings(RATINGS), criteria=["a", "b"])
+    assert study.lowest is not None and study.highest is not None
+    # q2 x m, j1: on a 2 of 3, 0.2 * 2 / 3 = .1333 and (0.4 + 1) / 3 = .4667; on b 1 of 4 of 1.0.
+    np.testing.assert_allclose(study.lowest[2, :, 0], [2 / 15, 0.25])
+    np.testing.assert_allclose(study.highest[2, :, 0], [7 / 15, 1.0])
+    # Nothing else is open, not by a rounding error; what has no score has no bounds of its own.
+    for ends in (study.lowest, study.highest):
+        np.testing.assert_array_equal(ends[:2], study.scores[:2])
+        np.testing.assert_array_equal(ends[2, :, 1], study.scores[2, :, 1])
+    rubric = plain_rubric(["a", "b"])
+    whole = study.with_overall(overall_function(study, rubric, equal_weights(rubric)))
+    assert whole.lowest is not None and whole.highest is not None
+    assert whole.lowest.shape == whole.highest.shape == whole.scores.shape
+    np.testing.assert_allclose(whole.lowest[2, 2], [(2 / 15 + 0.25) / 2, np.nan])
+    part = whole.only(np.array([2])).of_criteria(["overall", "a"])
+    np.testing.assert_allclose(part.highest[0, :, 0], [(7 / 15 + 1) / 2, 7 / 15])
+    # Scores that do not say how many samples were wanted have none that are lost.
+    assert study_of(scores(SCORES), ratings([]), criteria=["a", "b"]).lowest is None
+
+
 def test_caps_act_on_single_answers(tmp_path) -> None:  # type: ignore[no-untyped-def]
     rubric = load_rubric("communication")
     names = [criterion.criterion for criterion in rubric.criteria]

@@ -40,7 +40,8 @@ def plan_gate(wanted: Wanted, planned: Planned) -> None:
 
     if planned.sd is not None:
         name = planned.criterion or OVERALL
-        found, margins = {name: assumed_components(planned.sd)}, {name: planned.margin}
+        found = {name: assumed_components(planned.sd)}
+        margins = {name: _margin_without_pilot(name, wanted, planned)}
         pilot = None
     else:
         pilot = evidence_of(wanted, unrated=True)
@@ -50,6 +51,26 @@ def plan_gate(wanted: Wanted, planned: Planned) -> None:
         objects.append(_one(name, components, margins[name], planned))
     if planned.as_json:
         print_json({"plan": {"gate": objects, "source": None if pilot is None else pilot.source}})
+
+
+def _margin_without_pilot(name: str, wanted: Wanted, planned: Planned) -> float:
+    """The margin of a criterion from the weights, as a gate on files of that criterion has it."""
+    from judge.evidence import shipped_rubric
+    from judge.rubric import load_rubric
+    from judge.study import plain_rubric
+    from judge.weights import load_profile
+
+    if name == OVERALL:
+        return planned.margin
+    if wanted.rubric is not None:
+        rubric = load_rubric(wanted.rubric)
+    else:
+        rubric = shipped_rubric([name]) or plain_rubric([name])
+    known = [one.criterion for one in rubric.criteria]
+    if name not in known:
+        raise UsageError(f"--criterion {name}: {rubric.name} has {', '.join(known)}.")
+    weights = load_profile(wanted.weights, rubric)
+    return weights.margin(name, safety=name in safety_criteria(rubric))
 
 
 def _pilot(evidence: Evidence, planned: Planned) -> tuple[dict[str, Components], dict[str, float]]:
@@ -95,6 +116,7 @@ def _pilot(evidence: Evidence, planned: Planned) -> tuple[dict[str, Components],
 
 def _one(name: str, components: Components, margin: float, planned: Planned) -> dict[str, object]:
     """Print one criterion's plan; gives its JSON object."""
+    from judge.gate import counted, signed
     from judge.planning import attainability, cheapest_designs, design
 
     alpha = (1 - planned.confidence) / 2
@@ -113,12 +135,16 @@ def _one(name: str, components: Components, margin: float, planned: Planned) -> 
             f"of {reach.chance:.0%}."
         )
     else:
-        needed = "no number of" if reach.needed is None else f"{reach.needed:,}"
         surely = "" if reach.needed_80 is None else f", {reach.needed_80:,} for 80 %"
+        needed = (
+            "no number of questions makes that a half"
+            if reach.needed is None
+            else f"{reach.needed:,} questions make that a half{surely}"
+        )
         say(
-            f"  The margin {margin:g} is not attainable with {questions} questions: the lower "
-            f"bound of an unchanged model is expected at -{reach.bound:.3f}, and it passes with a "
-            f"probability of {reach.chance:.0%}; {needed} questions make that a half{surely}."
+            f"  The margin {margin:g} is not attainable with {counted(questions, 'question')}: the "
+            f"lower bound of an unchanged model is expected at {signed(-reach.bound)}, and it "
+            f"passes with a probability of {reach.chance:.0%}; {needed}."
         )
     _show(name, components, best, planned, questions)
     return {
@@ -141,7 +167,9 @@ def _show(
     from rich.table import Table
     from rich.text import Text
 
-    origin = "assumed" if components.assumed else f"{components.questions} questions"
+    from judge.gate import counted
+
+    origin = "assumed" if components.assumed else counted(components.questions, "question")
     parts = Table(title=Text(f"{name}: variance of a question's difference ({origin})"), box=None)
     for column in ("component", "variance", "share"):
         parts.add_column(column, justify="left" if column == "component" else "right")
@@ -154,8 +182,8 @@ def _show(
         say("  The judge's noise is not known apart: it is contained in the line above it.")
     if not best:
         say(
-            f"  No number of answers or judge samples lets {questions} questions see a drop of "
-            f"{planned.drop:g}; leave --questions out to vary them."
+            f"  No number of answers or judge samples lets {counted(questions, 'question')} see a "
+            f"drop of {planned.drop:g}; leave --questions out to vary them."
         )
     for one in best:
         say(f"  For a drop of {planned.drop:g}: {one.sentence()}.")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +19,10 @@ from judge.terminal import console, path_text, print_json, say
 from judge.weights import safety_criteria
 
 if TYPE_CHECKING:
-    from judge.calibration import Calibration
+    from judge.calibration import Calibration, CriterionMap
     from judge.evidence import Evidence
     from judge.gate import CriterionResult, GateResult, GateSettings
-    from judge.study import Study
+    from judge.study import Floats, Study
 
 _OFFLINE = "offline"
 _FLAT = 1e-9
@@ -55,26 +57,26 @@ def run_gate(options: GateOptions) -> None:
     from judge.report import OFFLINE_PARTIAL_FROM
     from judge.study import overall_function
 
+    _require_places(options)
     evidence = _evidence(options)
-    study = evidence.study.of_criteria(evidence.study.criteria[:-1])
-    silent: Mapping[str, str] = {}
+    scale = Scale(study=evidence.study.of_criteria(evidence.study.criteria[:-1]))
     calibration = None
     if options.calibration is not None:
         from judge.calibration import read_calibration
 
         calibration = read_calibration(options.calibration)
-        study, silent = calibrated(study, calibration, evidence)
+        scale = calibrated(scale.study, calibration, evidence)
     partial = OFFLINE_PARTIAL_FROM if evidence.judge == _OFFLINE else None
     overall = overall_function(
-        study, evidence.rubric, evidence.weights, evidence.stage, partial_from=partial
+        scale.study, evidence.rubric, evidence.weights, evidence.stage, partial_from=partial
     )
-    study = study.with_overall(overall)
+    study = scale.study.with_overall(overall)
     result = gate(
         study,
         missing_bounds(study, overall),
         baseline=options.baseline,
         candidate=options.candidate,
-        settings=_settings(options, evidence, study, silent),
+        settings=_settings(options, evidence, scale),
     )
     _notes(evidence, calibration)
     show(result)
@@ -120,32 +122,66 @@ def _evidence(options: GateOptions) -> Evidence:
         rows += found
     choice = Choice(weights=options.weights, stage=options.stage, rubric=options.rubric)
     source = ", ".join(path_text(path) for path in options.verdicts)
-    return from_files(rows, [], choice, source=source, unrated=True)
+    evidence = from_files(rows, [], choice, source=source, unrated=True)
+    for note in evidence.notes:
+        say(note)
+    return evidence
 
 
-def _settings(
-    options: GateOptions, evidence: Evidence, study: Study, silent: Mapping[str, str]
-) -> GateSettings:
+def _require_places(options: GateOptions) -> None:
+    """Raise UsageError, before any work, where a file that was asked for cannot be written."""
+    wanted = [("--junit", options.junit), ("--markdown", options.markdown)]
+    read = {path.resolve() for path in (*options.verdicts, options.calibration) if path is not None}
+    taken: dict[Path, str] = {}
+    for option, path in wanted:
+        if path is None:
+            continue
+        place = path.resolve()
+        if place.is_dir():
+            raise UsageError(f"{option} {path}: that is a folder. Name a file in it.")
+        if place in read:
+            raise UsageError(f"{option} {path}: the scores are read from that file. Name another.")
+        if taken.setdefault(place, option) != option:
+            raise UsageError(f"{option} {path}: {taken[place]} names the same file.")
+        there = next(each for each in (place, *place.parents) if each.exists())
+        if there != place and not there.is_dir():
+            raise UsageError(f"{option} {path}: cannot be written ({there} is no folder).")
+        if not os.access(there, os.W_OK):
+            raise UsageError(f"{option} {path}: cannot be written (permission denied).")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """The study on the scale that is compared on, without overall.
+
+    ``silent`` gives the criteria on which nothing can move, with why; ``spans`` how far apart the
+    best and the worst score of a criterion lie where that is less than 1.
+    """
+
+    study: Study
+    silent: Mapping[str, str] = field(default_factory=dict)
+    spans: Mapping[str, float] = field(default_factory=dict)
+
+
+def _settings(options: GateOptions, evidence: Evidence, scale: Scale) -> GateSettings:
     from judge.gate import GateSettings
 
-    safety = safety_criteria(evidence.rubric) & set(study.criteria)
-    margins = {
-        name: evidence.weights.margin(name, safety=name in safety) for name in study.criteria[:-1]
-    }
+    names = scale.study.criteria
+    safety = safety_criteria(evidence.rubric) & set(names)
+    margins = {name: evidence.weights.margin(name, safety=name in safety) for name in names}
     return GateSettings(
         margins={**margins, OVERALL: options.margin},
         safety=safety,
-        silent=silent,
+        silent=scale.silent,
+        spans=scale.spans,
         confidence=options.confidence,
         max_unscored=options.max_unscored,
         judge_samples=None if options.calibration else evidence.judge_samples,
     )
 
 
-def calibrated(
-    study: Study, calibration: Calibration, evidence: Evidence
-) -> tuple[Study, dict[str, str]]:
-    """The study on the human scale, and the criteria on which the maps cannot move, with why.
+def calibrated(study: Study, calibration: Calibration, evidence: Evidence) -> Scale:
+    """The study on the human scale, with the criteria on which the maps cannot move.
 
     The effects of rated models are left out: they would add what people said of one model to the
     judge's comparison of two. Raises UsageError for other rulers and other judges.
@@ -162,27 +198,69 @@ def calibrated(
         name: CriterionMap.from_dict(calibration.criteria[name]["map"]) for name in study.criteria
     }
     axes = next(iter(maps.values())).criteria
-    cells = np.full((len(study), len(axes), len(study.judges)), np.nan)
-    for at, name in enumerate(axes):
-        if name in study.criteria:
-            cells[:, at] = study.scores[:, study.column(name)]
+    of_axes = [study.criteria.index(name) if name in study.criteria else None for name in axes]
+    cells, least, most = (
+        _cells(study.scores if found is None else found, of_axes)
+        for found in (study.scores, study.lowest, study.highest)
+    )
     models = [study.model_names[model] for model in study.models]
     scores = np.full((len(study), len(study.criteria), 1), np.nan)
-    silent = {}
+    lowest, highest = scores.copy(), scores.copy()
+    silent, spans = {}, {}
     for at, name in enumerate(study.criteria):
         # Where a judge gave no score the map would have to guess it.
         there = ~np.isnan(study.panel[:, at])
         scores[there, at, 0] = maps[name].predict(cells, models, effects=False)[there]
+        low, high = _reach(maps[name], cells, least, most, models)
+        lowest[there, at, 0], highest[there, at, 0] = low[there], high[there]
         ends = np.stack([np.zeros(cells.shape[1:]), np.ones(cells.shape[1:])])
-        if np.ptp(maps[name].predict(ends, effects=False)) < _FLAT:
+        spans[name] = float(np.ptp(maps[name].predict(ends, effects=False)))
+        if spans[name] < _FLAT:
             silent[name] = (
                 "the calibration found no signal in these scores (its map gives every answer the "
                 "same), so that no drop could show"
             )
     if len(silent) == len(study.criteria):
         silent[OVERALL] = "the calibration found no signal on any criterion"
-    moved = replace(study, judges=("calibrated",), scores=scores, sds=np.full_like(scores, np.nan))
-    return moved, silent
+    moved = replace(
+        study,
+        judges=("calibrated",),
+        scores=scores,
+        sds=np.full_like(scores, np.nan),
+        lowest=lowest,
+        highest=highest,
+    )
+    return Scale(study=moved, silent=silent, spans=spans)
+
+
+def _cells(values: Floats, columns: Sequence[int | None]) -> Floats:
+    """Values (n, c, j) of the study's criteria in the order of a map's; NaN of those it lacks."""
+    found = np.full((len(values), len(columns), values.shape[2]), np.nan)
+    for at, column in enumerate(columns):
+        if column is not None:
+            found[:, at] = values[:, column]
+    return found
+
+
+def _reach(
+    of: CriterionMap, cells: Floats, least: Floats, most: Floats, models: Sequence[str]
+) -> tuple[Floats, Floats]:
+    """What a map can give, (n,) each, between ``least`` and ``most``, (n, c, j).
+
+    It can fall where another criterion rises, so that its own criterion's and the others' ends are
+    joined in every way.
+    """
+    own = of.criteria.index(of.criterion)
+    found = [of.predict(cells, models, effects=False)]
+    lost = (least < cells).any(axis=(1, 2)) | (most > cells).any(axis=(1, 2))
+    if lost.any():
+        for mine, others in itertools.product((least, most), repeat=2):
+            mixed = others.copy()
+            mixed[:, own] = mine[:, own]
+            # The model's mean moves with its answers; where nothing is lost nothing is unknown.
+            ends = of.predict(mixed, models, effects=False)
+            found.append(np.where(lost, ends, found[0]))
+    return np.minimum.reduce(found), np.maximum.reduce(found)
 
 
 def _notes(evidence: Evidence, calibration: Calibration | None) -> None:
@@ -197,18 +275,18 @@ def show(result: GateResult) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from judge.gate import facts
+    from judge.gate import counted, facts
 
     title = Text(
-        f"{result.candidate} less {result.baseline}, paired over {result.n_questions} questions, "
-        f"{result.confidence:.0%} intervals"
+        f"{result.candidate} less {result.baseline}, paired over "
+        f"{counted(result.n_questions, 'question')}, {result.confidence:.0%} intervals"
     )
-    table = Table(title=title, box=None)
-    for name, justify in (
-        ("", "left"), ("difference", "right"), ("interval", "right"), ("margin", "right"),
-        ("visible drop", "right"), ("questions", "right"), ("decision", "left"),
-    ):  # fmt: skip
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    table = Table(title=title, box=None, padding=(0, 1, 0, 0))
+    # Where the terminal is too narrow names are folded; numbers and decisions stay whole.
+    table.add_column("", overflow="fold")
+    for name in ("difference and interval", "margin", "visible\ndrop", "questions"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("decision", no_wrap=True)
     for one in (result.overall, *result.criteria):
         table.add_row(*_row(one))
     if result.categories:
@@ -229,10 +307,12 @@ def _row(one: CriterionResult, prefix: str = "") -> list[Any]:
 
     from judge.gate import signed
 
-    span = "–" if one.low is None else f"{signed(one.low)} to {signed(one.high)}"
-    flag = ", worse within margin" if one.worse_within_margin else ""
+    told = signed(one.difference)
+    if one.low is not None:
+        told += f" [{signed(one.low)}, {signed(one.high)}]"
+    flag = ",\nworse within\nmargin" if one.worse_within_margin else ""
     return [
-        Text(prefix + one.criterion), signed(one.difference), span, f"{one.margin:g}",
+        Text(prefix + one.criterion), Text(told), f"{one.margin:g}",
         "–" if one.mde is None else f"{one.mde:.3f}", str(one.n_questions),
         f"{one.decision.value}{flag}",
     ]  # fmt: skip
@@ -258,6 +338,7 @@ def gate_object(
         "stage": evidence.stage,
         "calibration": None if calibration is None else calibration.hash,
         "hashes": dict(evidence.hashes),
+        "notes": list(evidence.notes),
     }
 
 

@@ -97,6 +97,11 @@ def comparison_body(
     facts = facts_of(models, setting.facts)
     cube = question_scores(study, study.panel)
     gaps = paired_gaps(cube, models, study.criteria, confidence=setting.confidence, rng=rng)
+    common = {
+        frozenset((gap.model, gap.other)): gap.n_questions
+        for gap in gaps
+        if gap.criterion == OVERALL
+    }
     basis, estimates = JUDGE, raw_estimates(study, confidence=setting.confidence, rng=rng)
     if calibrated is not None:
         basis = CALIBRATED
@@ -145,7 +150,8 @@ def comparison_body(
                 else None,
                 region=setting.region,
                 rng=rng,
-            )
+            ),
+            common,
         ),
         "benchmarks": [asdict(one) for one in setting.benchmarks if one.model in models],
         "published": None,
@@ -191,7 +197,7 @@ def table_body(analysis: TableAnalysis, setting: Setting) -> dict[str, Any]:
         "lengths": [],
         "consistency": [],
         "decisions": {
-            **_robustness(analysis.robustness, analysis.flips),
+            **_robustness(analysis.robustness, analysis.flips, {}),
             "region": analysis.region, "chosen": dict(analysis.weights), "change": None,
             "left_out": 0, "models_left_out": [], "stages": [], "categories_ignored": False,
             "basis": "printed",
@@ -346,11 +352,14 @@ def _gap(gap: Gap) -> dict[str, Any]:
     return {**asdict(gap), "clear": gap.clear}
 
 
-def _decisions(found: WeightDecisions | None) -> dict[str, Any] | None:
+def _decisions(
+    found: WeightDecisions | None, common: Mapping[frozenset[str], int]
+) -> dict[str, Any] | None:
+    """``common`` gives the number of questions on which both models of a pair have an overall."""
     if found is None:
         return None
     return {
-        **_robustness(found.robustness, found.flips),
+        **_robustness(found.robustness, found.flips, common),
         "region": found.region,
         "chosen": dict(found.chosen),
         "change": found.change,
@@ -362,14 +371,21 @@ def _decisions(found: WeightDecisions | None) -> dict[str, Any] | None:
     }
 
 
-def _robustness(found: WeightRobustness, flips: Sequence[float]) -> dict[str, Any]:
+def _robustness(
+    found: WeightRobustness, flips: Sequence[float], common: Mapping[frozenset[str], int]
+) -> dict[str, Any]:
     return {
         "ranking": list(found.ranking),
         "exact": found.exact,
         "concentration": found.concentration,
         "models": [asdict(one) for one in found.models],
         "pairs": [
-            {**asdict(pair), "robust": pair.robust, "region_flip_share": share}
+            {
+                **asdict(pair),
+                "robust": pair.robust,
+                "region_flip_share": share,
+                "common_questions": common.get(frozenset((pair.ahead, pair.behind))),
+            }
             for pair, share in zip(found.pairs, flips, strict=True)
         ],
     }

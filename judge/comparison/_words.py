@@ -123,6 +123,11 @@ def brevity_sentence(one: Fields) -> str:
 
 def pair_sentence(pair: Fields, names: Mapping[str, str], region: float) -> str:
     """What the weights decide between two models."""
+    if pair["common_questions"] == 0:
+        return (
+            f"{pair['ahead']} and {pair['behind']} have no question with an overall of both: their "
+            "means are of different questions, and nothing is said of their difference."
+        )
     share = pair["region_flip_share"]
     text = f"{pair['ahead']} leads {pair['behind']} by {number(pair['gap'])}"
     if pair["gap"] == 0:

@@ -6,6 +6,7 @@ scores always give the same decision.
 """
 
 from judge.gate._decide import gate
+from judge.gate._failures import failures_words, total_failures
 from judge.gate._families import first_levels, holm, rejections
 from judge.gate._files import facts, junit_of, markdown_of, sentence
 from judge.gate._pairs import Bounds, Paired, missing_bounds
@@ -18,9 +19,10 @@ from judge.gate._result import (
     GateSettings,
     Missing,
     Remedy,
+    TotalFailures,
 )
 from judge.gate._signs import SignFlip, sign_flip
-from judge.gate._words import attainability_lines, signed, undecided
+from judge.gate._words import attainability_lines, counted, signed, undecided
 
 __all__ = [
     "Bounds",
@@ -34,8 +36,11 @@ __all__ = [
     "Remedy",
     "SignFlip",
     "Tails",
+    "TotalFailures",
     "attainability_lines",
+    "counted",
     "facts",
+    "failures_words",
     "first_levels",
     "gate",
     "holm",
@@ -48,5 +53,6 @@ __all__ = [
     "sign_flip",
     "signed",
     "tails",
+    "total_failures",
     "undecided",
 ]

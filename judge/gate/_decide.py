@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from judge.gate._failures import total_failures
 from judge.gate._families import CATEGORIES, CRITERIA, OVERALL_FAMILY, SAFETY, rejections
 from judge.gate._pairs import Bounds, Column, Paired
 from judge.gate._posterior import interval, tails
@@ -15,9 +16,10 @@ from judge.gate._result import (
     GateResult,
     GateSettings,
     Remedy,
+    TotalFailures,
 )
 from judge.gate._signs import sign_flip
-from judge.gate._words import reasons_of, summary_of
+from judge.gate._words import counted, missing_words, reasons_of, summary_of
 from judge.planning import attainability, detectable_drop, gate_components
 from judge.records import OVERALL
 from judge.study import Study
@@ -149,7 +151,8 @@ def _result(
         best_high = interval(data.best, settings.confidence)[1]
     value = float(data.deltas.mean())
     n = len(data.deltas)
-    sd = float(data.deltas.std(ddof=1)) if n > 1 else 0.0
+    # One question says nothing of the spread, nor of what more of them would show.
+    sd = float(data.deltas.std(ddof=1)) if n > 1 else None
     if outcome is None:
         decision = Decision.INCONCLUSIVE
     elif regressed:
@@ -157,7 +160,8 @@ def _result(
     else:
         decision = Decision.PASS if worst <= alpha else Decision.INCONCLUSIVE
     remedy = None
-    if decision is Decision.INCONCLUSIVE and test.silent is None and test.family != CATEGORIES:
+    undecided = decision is Decision.INCONCLUSIVE and test.silent is None
+    if undecided and sd is not None and test.family != CATEGORIES:
         remedy = _remedy(paired, test, value, sd, level, split.below <= alpha, settings)
     return CriterionResult(
         criterion=test.name,
@@ -165,7 +169,7 @@ def _result(
         low=low,
         high=high,
         margin=test.margin,
-        mde=detectable_drop(sd, n, alpha=alpha),
+        mde=None if sd is None else detectable_drop(sd, n, alpha=alpha),
         decision=decision,
         worse_within_margin=high < 0 and decision is not Decision.REGRESS,
         safety=test.safety,
@@ -179,13 +183,22 @@ def _result(
         p_pass_worst=worst,
         p_regress=test.p_regress,
         level=level,
-        regress_from=test.margin + detectable_drop(sd, n, alpha=level) if level else None,
+        regress_from=_regress_from(test.margin, sd, n, level),
         sign_flip=sign_flip(data.deltas),
-        attainability=attainability(test.margin, sd, n, confidence=settings.confidence),
+        attainability=None
+        if sd is None
+        else attainability(test.margin, sd, n, confidence=settings.confidence),
         missing=data.missing,
         note=_note(test, settings),
         remedy=remedy,
+        total_failures=_failures(test, settings),
     )
+
+
+def _regress_from(margin: float, sd: float | None, n: int, level: float | None) -> float | None:
+    if sd is None or not level:
+        return None
+    return margin + detectable_drop(sd, n, alpha=level)
 
 
 def _nothing(test: _Test) -> CriterionResult:
@@ -199,26 +212,24 @@ def _nothing(test: _Test) -> CriterionResult:
     )  # fmt: skip
 
 
+def _failures(test: _Test, settings: GateSettings) -> TotalFailures | None:
+    if not test.safety or test.silent is not None:
+        return None
+    data = test.data
+    return total_failures(data.deltas, data.worst, span=settings.spans.get(test.name, 1.0))
+
+
 def _note(test: _Test, settings: GateSettings) -> str | None:
     if test.silent is not None:
         return test.silent
-    missing = test.data.missing
-    if len(test.data.deltas) < LEAST_QUESTIONS:
-        return (
-            f"{len(test.data.deltas)} questions are too few for either decision: at least "
-            f"{LEAST_QUESTIONS}"
-        )
-    if missing.share > settings.max_unscored:
-        return (
-            f"too much is missing: {missing.baseline} of {missing.baseline_wanted} of the "
-            f"baseline, {missing.candidate} of {missing.candidate_wanted} of the candidate"
-        )
-    if missing.total:
-        return (
-            f"{missing.baseline} of the baseline's and {missing.candidate} of the candidate's "
-            "are missing"
-        )
-    return None
+    missing, n = test.data.missing, len(test.data.deltas)
+    if n < LEAST_QUESTIONS:
+        few = f"{counted(n, 'question')} {'is' if n == 1 else 'are'} too few for either decision"
+        return f"{few}: at least {LEAST_QUESTIONS}"
+    if not missing.total:
+        return None
+    words = missing_words(missing, overall=test.family in (OVERALL_FAMILY, CATEGORIES))
+    return f"too much is missing: {words}" if missing.share > settings.max_unscored else words
 
 
 def _remedy(
@@ -245,6 +256,7 @@ def _remedy(
         missing=test.data.missing,
         passes_without_missing=passes_without_missing,
         settings=settings,
+        least=LEAST_QUESTIONS,
     )
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree as Tree
 
+from judge.gate._failures import failures_words
 from judge.gate._result import CriterionResult, Decision, GateResult
-from judge.gate._words import attainability_lines, signed, undecided
+from judge.gate._words import attainability_lines, counted, signed, undecided
 
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
@@ -63,12 +64,16 @@ def sentence(one: CriterionResult) -> str:
         return f"{one.criterion}: inconclusive: {one.note}"
     told = (
         f"{one.criterion}: {one.decision.value}, {signed(one.difference)} [{signed(one.low)}, "
-        f"{signed(one.high)}], margin {one.margin:g}, {one.n_questions} questions, smallest "
-        f"visible drop {one.mde:.3f}"
+        f"{signed(one.high)}], margin {one.margin:g}, {counted(one.n_questions, 'question')}"
     )
+    if one.mde is not None:
+        told += f", smallest visible drop {one.mde:.3f}"
     if one.worse_within_margin:
         told += ", worse within the margin"
-    return told if one.decision is not Decision.INCONCLUSIVE else f"{told}; {undecided(one)}"
+    if one.decision is Decision.INCONCLUSIVE:
+        told += f"; {undecided(one)}"
+    found = one.total_failures
+    return told if found is None else f"{told}; {failures_words(found)}"
 
 
 def markdown_of(result: GateResult) -> str:
@@ -77,7 +82,7 @@ def markdown_of(result: GateResult) -> str:
         f"## Release gate: {result.decision.value}",
         "",
         f"**{_cell(result.candidate)}** against **{_cell(result.baseline)}** on "
-        f"{result.n_questions} questions: {_cell(result.summary)} "
+        f"{counted(result.n_questions, 'question')}: {_cell(result.summary)} "
         f"({result.confidence:.0%} intervals, paired by question).",
         "",
     ]
@@ -109,7 +114,7 @@ def facts(result: GateResult) -> list[str]:
     ):  # fmt: skip
         if alone:
             shown = ", ".join(alone[:10]) + (", ..." if len(alone) > 10 else "")
-            lines.append(f"{len(alone)} question{'s' * (len(alone) > 1)} only {model} has: {shown}")
+            lines.append(f"{counted(len(alone), 'question')} only {model} has: {shown}")
     failures = result.failures
     if failures.candidate_more or failures.baseline_more:
         lines.append(
@@ -117,6 +122,11 @@ def facts(result: GateResult) -> list[str]:
             f"the baseline: {failures.baseline_more} (p {failures.p:.3f} that the "
             "candidate does not fail more often)"
         )
+    lines += [
+        f"total failures on {one.criterion}: {failures_words(one.total_failures)}"
+        for one in result.criteria
+        if one.total_failures is not None
+    ]
     lines += attainability_lines(result)
     if result.remedy is not None:
         lines.append(

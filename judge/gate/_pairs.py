@@ -14,6 +14,9 @@ from judge.study import Flags, Floats, Indices, Study
 
 Overall = Callable[[Floats, Flags], Floats]
 
+_OPEN = 1e-9
+"""Of the scale; what a score leaves open below that is rounding."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
@@ -26,20 +29,20 @@ class Bounds:
 def missing_bounds(study: Study, overall: Overall) -> Bounds:
     """What each score of a study with overall could have been, given what is missing.
 
-    A known score is its own bound. A missing overall lies between those of the criteria's ends:
-    ``overall`` must not fall where a criterion rises. NaN where there can be no overall at all.
+    A score is its own bound, unless it is the mean of fewer of the judge's samples than wanted:
+    then the lost ones stand at the end as well. An overall lies between those of the criteria's
+    ends, also one that was made without some of them: ``overall`` must not fall where a criterion
+    rises. NaN where there can be no overall at all.
     """
     ends = []
-    for end in (0.0, 1.0):
-        filled = np.where(np.isnan(study.scores), end, study.scores)
-        values = filled[:, :-1]
+    for end, known in ((0.0, study.lowest), (1.0, study.highest)):
+        scores = study.scores if known is None else known
+        filled = np.where(np.isnan(scores), end, scores)[:, :-1]
         of_judges = [
-            overall(values[:, :, at], study.applicable[:, :-1]) for at in range(values.shape[2])
+            overall(filled[:, :, at], study.applicable[:, :-1]) for at in range(filled.shape[2])
         ]
-        filled[:, -1] = np.where(
-            np.isnan(study.scores[:, -1]), np.stack(of_judges, axis=1), study.scores[:, -1]
-        )
-        ends.append(filled.mean(axis=2))
+        whole = np.concatenate([filled, np.stack(of_judges, axis=1)[:, None]], axis=1)
+        ends.append(whole.mean(axis=2))
     return Bounds(low=ends[0], high=ends[1])
 
 
@@ -108,10 +111,10 @@ class Paired:
         """On how many questions each model misses the larger share of its verdicts."""
         from scipy import stats  # type: ignore[import-untyped]  # slow to load
 
-        lacking = (np.isnan(self.study.panel) & self.study.applicable)[:, :-1].sum(axis=1)
+        lacking = np.where(self.study.applicable, self._open, 0.0)[:, :-1].sum(axis=1)
         wanted = self.study.applicable[:, :-1].sum(axis=1)
         shares = [
-            self._per_question(rows & self._shared, lacking.astype(float))
+            self._per_question(rows & self._shared, lacking)
             / np.maximum(self._per_question(rows & self._shared, wanted.astype(float)), 1)
             for rows in (self._baseline, self._candidate)
         ]
@@ -140,10 +143,16 @@ class Paired:
         base, cand = (self._means(side, values) for side in sides)
         both = ~np.isnan(base) & ~np.isnan(cand)
         in_play = np.isin(self.study.questions, np.flatnonzero(played))
-        lacking = [
-            int((side & np.isnan(values)).sum() + (wanted - count)[played].clip(0).sum())
-            for side, count, wanted in zip(sides, have, self._answers, strict=True)
+        absent = [
+            int((wanted - count)[played].clip(0).sum())
+            for count, wanted in zip(have, self._answers, strict=True)
         ]
+        lacking = [
+            int((side & np.isnan(values)).sum()) + gone
+            for side, gone in zip(sides, absent, strict=True)
+        ]
+        open_ = self._open[:, criterion]
+        partly = [side & ~np.isnan(values) & (open_ > _OPEN) for side in sides]
         wanted = [
             int(np.maximum(count, wanted)[played].sum())
             for count, wanted in zip(have, self._answers, strict=True)
@@ -157,9 +166,22 @@ class Paired:
             missing=Missing(
                 baseline=lacking[0], candidate=lacking[1],
                 baseline_wanted=wanted[0], candidate_wanted=wanted[1],
+                baseline_partly=int(partly[0].sum()), candidate_partly=int(partly[1].sum()),
+                baseline_open=lacking[0] + float(open_[partly[0]].sum()),
+                candidate_open=lacking[1] + float(open_[partly[1]].sum()),
             ),
             rows=np.flatnonzero((sides[0] | sides[1]) & in_play),
         )  # fmt: skip
+
+    @cached_property
+    def _open(self) -> Floats:
+        """The share of each score that is missing, (n, c): 1 of one that is not there.
+
+        Of one that rests on some of what it should, it is the share of the scale that this leaves
+        open: of judge samples the lost share, of an overall the weight of what is missing.
+        """
+        width = self._bounds.high - self._bounds.low
+        return np.where(np.isnan(self.study.panel), 1.0, np.nan_to_num(width))
 
     @cached_property
     def _answers(self) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from judge.gate._result import GateSettings, Missing, Remedy
+from judge.gate._words import counted, signed
 from judge.planning import (
     ASSUMED_NOISE,
     Components,
@@ -43,21 +44,25 @@ def remedy_for(
     missing: Missing,
     passes_without_missing: bool,
     settings: GateSettings,
+    least: int,
 ) -> Remedy:
     """The cheapest purchase after which the difference, if it stays as it is, decides.
 
     ``value`` is the observed difference of ``questions`` questions with the standard deviation
-    ``sd``; ``level`` the one-sided level of a regression. What is varied alone: answers per
+    ``sd``; ``level`` the one-sided level of a regression. Fewer than ``least`` questions decide
+    nothing. What is varied alone: answers per
     question, judge samples per answer, questions.
     """
     gap = abs(value + margin)
     assumed = False
     if missing.share > settings.max_unscored or passes_without_missing:
-        text = f"score the {missing.total} missing verdicts again (--retry-unscored REASON)"
+        what = counted(missing.total, "missing verdict")
+        text = f"score the {what} again (--retry-unscored REASON)"
         best = _Option("rescore", missing.total, float(missing.total), text)
     elif gap <= _CLOSE * margin:
         best = _none(
-            f"none: the difference lies at the margin ({value:+.3f} against {-margin:g}), and no "
+            f"none: the difference lies at the margin ({signed(value)} against "
+            f"{signed(-margin)}), and no "
             "affordable number of answers tells on which side"
         )
     else:
@@ -66,7 +71,8 @@ def remedy_for(
         if known is None or (known.answer is None and known.judge is None):
             known, assumed = assumed_components(sd, ASSUMED_NOISE), True
         options = sorted(
-            _options(gap, confidence, sd, questions, known, settings), key=lambda one: one.cost
+            _options(gap, confidence, sd, questions, known, settings, least),
+            key=lambda one: one.cost,
         )
         best = options[0] if options else _none(
             f"none below {_MOST_QUESTIONS:,} questions: widen the margin or accept less certainty"
@@ -91,7 +97,7 @@ def _none(text: str) -> _Option:
 
 def _options(
     gap: float, confidence: float, sd: float, questions: int, known: Components,
-    settings: GateSettings,
+    settings: GateSettings, least: int,
 ) -> list[_Option]:  # fmt: skip
     answers, samples = known.answers, known.judge_samples or settings.judge_samples or 1
     total = known.variance(answers)
@@ -102,23 +108,23 @@ def _options(
     def enough(variance: float) -> bool:
         return half_width(math.sqrt(scale * variance), questions, confidence) < gap
 
-    if known.answer is not None or known.judge is not None:
+    if questions >= least and (known.answer is not None or known.judge is not None):
         more = _least(lambda extra: enough(known.variance(answers + extra)))
         if more is not None:
             cost = 2 * questions * more * (1.0 + samples)
-            text = f"{more} more sample{'s' * (more > 1)} per question"
+            text = f"{counted(more, 'more sample')} per question"
             found.append(_Option("answers", more, cost, text))
-    if known.judge is not None:
+    if questions >= least and known.judge is not None:
         more = _least(lambda extra: enough(known.variance(answers, samples + extra)))
         if more is not None:
             cost = 2 * questions * answers * more
-            text = f"{more} more judge sample{'s' * (more > 1)} per answer"
+            text = f"{counted(more, 'more judge sample')} per answer"
             found.append(_Option("judge_samples", more, cost, text))
     wanted = questions_for(gap, sd, confidence)
     if wanted is not None and wanted <= _MOST_QUESTIONS:
-        more = max(1, wanted - questions)
+        more = max(1, max(wanted, least) - questions)
         cost = more * (2 * answers * (1.0 + samples) + QUESTION_COST)
-        found.append(_Option("questions", more, cost, f"{more} more question{'s' * (more > 1)}"))
+        found.append(_Option("questions", more, cost, counted(more, "more question")))
     return found
 
 

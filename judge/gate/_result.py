@@ -24,13 +24,15 @@ class GateSettings:
 
     ``margins`` gives the largest drop that is accepted per criterion and for "overall"; categories
     have the overall's. ``safety`` names the criteria with a budget of their own, ``silent`` those
-    whose scores cannot move (with the reason). ``confidence`` is that of the two-sided intervals;
+    whose scores cannot move (with the reason). ``spans`` gives how far apart a criterion's best and
+    worst score lie where that is less than 1. ``confidence`` is that of the two-sided intervals;
     its one-sided half, alpha, is the risk of passing a regression and of calling one that is none.
     """
 
     margins: Mapping[str, float]
     safety: frozenset[str] = frozenset()
     silent: Mapping[str, str] = field(default_factory=dict)
+    spans: Mapping[str, float] = field(default_factory=dict)
     confidence: float = 0.90
     max_unscored: float = 0.05
     judge_samples: int | None = None
@@ -43,25 +45,50 @@ class GateSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Missing:
-    """Verdicts (of the overall: answers) that were wanted and are missing, per model."""
+    """Verdicts (of the overall: answers) that were wanted and are missing, per model.
+
+    ``baseline`` and ``candidate`` count those without any score, ``..._partly`` those whose score
+    rests on some of what it should: on fewer samples of the judge than were wanted (of the overall:
+    also on fewer criteria). ``..._open`` is what is missing of both, in verdicts: one of three
+    samples is a third.
+    """
 
     baseline: int
     candidate: int
     baseline_wanted: int
     candidate_wanted: int
+    baseline_partly: int
+    candidate_partly: int
+    baseline_open: float
+    candidate_open: float
 
     @property
     def share(self) -> float:
         """The larger of the two models' missing shares."""
         return max(
-            self.baseline / max(self.baseline_wanted, 1),
-            self.candidate / max(self.candidate_wanted, 1),
+            self.baseline_open / max(self.baseline_wanted, 1),
+            self.candidate_open / max(self.candidate_wanted, 1),
         )
 
     @property
     def total(self) -> int:
-        """Of both models."""
-        return self.baseline + self.candidate
+        """Of both models, those that are missing in part included."""
+        return self.baseline + self.candidate + self.baseline_partly + self.candidate_partly
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TotalFailures:
+    """Questions on which the candidate fails altogether: it falls by half of the scale or more.
+
+    ``observed`` of the ``questions`` did, ``possible`` could have, with what is missing set against
+    the candidate. ``upper`` is the exact one-sided 95 % bound of Clopper and Pearson (1934) for the
+    share of such questions, if all possible ones are: shares up to it are not ruled out.
+    """
+
+    observed: int
+    possible: int
+    questions: int
+    upper: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +122,8 @@ class CriterionResult:
     its level after correction. ``worse_within_margin``: worse (``high`` below 0), but not shown to
     be by more than the margin. ``mde`` is the smallest true drop that would show as one (upper
     bound below 0) with 80 % probability, ``regress_from`` the one that would be called a
-    regression. None where there is nothing to compare.
+    regression. ``total_failures`` says of a criterion of safety how rare failures can be and still
+    have gone unseen. None where there is nothing to compare.
     """
 
     criterion: str
@@ -123,6 +151,7 @@ class CriterionResult:
     missing: Missing
     note: str | None = None
     remedy: Remedy | None = None
+    total_failures: TotalFailures | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

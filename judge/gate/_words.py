@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from judge.gate._result import CriterionResult, Decision, GateResult
+from judge.gate._result import CriterionResult, Decision, GateResult, Missing
 
 MINUS = "\u2212"
 
@@ -13,6 +13,27 @@ def signed(value: float | None, digits: int = 3) -> str:
         return "\u2013"
     text = f"{value:+.{digits}f}"
     return text.replace("-", MINUS) if float(text) else f"{0:.{digits}f}"
+
+
+def counted(n: int, what: str) -> str:
+    """A number of things: "1 question", "2 questions"."""
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
+
+
+def missing_words(missing: Missing, *, overall: bool) -> str:
+    """What is missing of the two models, in part or altogether; of the overall or a criterion."""
+    parts = []
+    if missing.baseline or missing.candidate:
+        parts.append(
+            f"{missing.baseline} of {missing.baseline_wanted} of the baseline and "
+            f"{missing.candidate} of {missing.candidate_wanted} of the candidate are missing"
+        )
+    if missing.baseline_partly or missing.candidate_partly:
+        parts.append(
+            f"{missing.baseline_partly} of the baseline and {missing.candidate_partly} of the "
+            f"candidate lack some of their {'criteria or ' * overall}judge samples"
+        )
+    return "; ".join(parts)
 
 
 def summary_of(result: GateResult) -> str:
@@ -28,7 +49,8 @@ def summary_of(result: GateResult) -> str:
             parts.append(f"better by {one.low:.2f} to {one.high:.2f} on {one.criterion}")
         else:
             # What is missing may have hidden a larger one.
-            rest.append(max(-(one.worst_low or one.low), one.best_high or one.high))
+            assert one.worst_low is not None and one.best_high is not None
+            rest.append(max(-one.worst_low, one.best_high))
     if rest:
         where = "elsewhere" if parts else "anywhere"
         parts.append(f"no difference larger than {max(rest):.2f} {where}")
@@ -56,8 +78,9 @@ def reasons_of(result: GateResult, one_sided: bool) -> tuple[str, ...]:
         ]
     if one_sided:
         alone = len(result.baseline_only) + len(result.candidate_only)
+        verb = "has" if alone == 1 else "have"
         lines.append(
-            f"{alone} of {alone + result.n_questions} questions have answers of one model only: "
+            f"{alone} of {alone + result.n_questions} questions {verb} answers of one model only: "
             "never a pass; answer and score them with both, or leave them out of both"
         )
     return tuple(lines)
@@ -91,12 +114,15 @@ def attainability_lines(result: GateResult) -> list[str]:
         found = one.attainability
         if found is None or found.attainable:
             continue
-        needed = "no number" if found.needed is None else f"{found.needed:,} questions"
-        surely = "" if found.needed_80 is None else f", {found.needed_80:,} for 80 %"
+        if found.needed is None:
+            needed = "no number of questions makes that a half"
+        else:
+            surely = "" if found.needed_80 is None else f", {found.needed_80:,} for 80 %"
+            needed = f"{counted(found.needed, 'question')} for a half{surely}"
         parts.append(
-            f"{one.criterion} {found.margin:g} (with {found.questions} questions its lower bound "
-            f"is expected at {signed(-found.bound)} and it passes with {found.chance:.0%}; "
-            f"{needed} for a half{surely})"
+            f"{one.criterion} {found.margin:g} (with {counted(found.questions, 'question')} its "
+            f"lower bound is expected at {signed(-found.bound)} and it passes with "
+            f"{found.chance:.0%}; {needed})"
         )
     return [f"margins not attainable for an unchanged model: {'; '.join(parts)}"] if parts else []
 

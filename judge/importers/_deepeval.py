@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from judge.records import Answer, Question, Reason
 _POSITION = re.compile(r"\A(?:conversational_)?test_case_\d+\Z|\[test_case\d+\]\Z")
 """What the tool, or pytest, puts into names to number the test cases."""
 _RESULT = re.compile(r"\s*\n\s*Score:[^\n]*\s*\Z")
+_NAMED = 3
+"""Test cases that a note names."""
 _INVALID = ("invalid JSON", "ValidationError", "JSONDecodeError")
 
 
@@ -35,6 +38,8 @@ def read_deepeval(path: Path, options: Options) -> Imported:
     model = options.model or _model(root)
     instructions = _instructions(cases)
     counts: Counter[str] = Counter()
+    bare: list[tuple[Node, str, int]] = []
+    judged: list[dict[str, Judgment]] = []
     for case in sorted(cases, key=_order):
         question = _question(case)
         number = counts[question.question_id]
@@ -49,13 +54,44 @@ def read_deepeval(path: Path, options: Options) -> Imported:
                     sample=number,
                 ),
             )  # fmt: skip
-        metrics = case.get("metricsData")
-        for metric in metrics.items() if metrics is not None else []:
-            log.judgment(
-                metric,
-                _judgment(metric, question.question_id, model, number, options, instructions),
-            )
+        found: dict[str, Judgment] = {}
+        for metric in _metrics(case):
+            one = _judgment(metric, question.question_id, model, number, options, instructions)
+            log.judgment(metric, one)
+            found[one.criterion] = one
+        if found:
+            judged.append(found)
+        else:
+            bare.append((case, question.question_id, number))
+    if bare:
+        _unscored(log, bare, judged)
     return log.close()
+
+
+def _metrics(case: Node) -> list[Node]:
+    metrics = case.get("metricsData")
+    return [] if metrics is None else metrics.items()
+
+
+def _unscored(
+    log: Log, bare: list[tuple[Node, str, int]], judged: list[dict[str, Judgment]]
+) -> None:
+    """Test cases without any metric: unscored on what every other one was judged on."""
+    common = [name for name in judged[0] if all(name in each for each in judged)] if judged else []
+    for case, question_id, number in bare:
+        for name in common:
+            log.judgment(
+                case,
+                replace(
+                    judged[0][name], question_id=question_id, answer_sample=number, value=None,
+                    reason=Reason.CANNOT_ASSESS, rationale="",
+                    detail="the test run has no metrics of this test case",
+                ),
+            )  # fmt: skip
+    named = ", ".join(question_id for _, question_id, _ in bare[:_NAMED])
+    more = ", ..." if len(bare) > _NAMED else ""
+    what = f"unscored on {', '.join(common)}" if common else "without any verdict"
+    log.note(f"{len(bare)} of the test cases have no metrics and are {what}: {named}{more}.")
 
 
 def _order(case: Node) -> int:
@@ -95,8 +131,7 @@ def _instructions(cases: list[Node]) -> dict[str, str | None]:
     """
     told: dict[str, set[str]] = {}
     for case in cases:
-        metrics = case.get("metricsData")
-        for metric in metrics.items() if metrics is not None else []:
+        for metric in _metrics(case):
             name, words = metric.at("name").name(), metric.optional_text("verboseLogs")
             if words.startswith("Criteria:") and name.endswith("[GEval]"):
                 told.setdefault(name, set()).add(_RESULT.sub("", words))

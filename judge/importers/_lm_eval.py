@@ -20,6 +20,15 @@ from judge.records import Answer, Question, Reason
 _SAMPLES = re.compile(r"samples_(?P<task>.+)_(?P<date>\d{4}-\d{2}-\d{2}T[\d.:-]+)\.jsonl")
 _RESULTS = re.compile(r"results_(?P<date>\d{4}-\d{2}-\d{2}T[\d.:-]+)\.json")
 _PRETRAINED = re.compile(r"(?:\A|,)(?:pretrained|model)=([^,]+)")
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+_TASK = (
+    "dataset_path", "dataset_name", "test_split", "validation_split", "process_docs",
+    "description", "use_prompt", "doc_to_text", "doc_to_target", "doc_to_choice",
+    "target_delimiter", "gen_prefix", "generation_kwargs", "repeats", "process_results",
+)  # fmt: skip
+"""What of a task's settings decides what is asked and how a reply counts."""
+_SHOTS = ("fewshot_split", "fewshot_delimiter", "fewshot_config")
+"""The same of its examples, where it has any."""
 _NO_METRIC = frozenset({
     "doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics",
     "doc_hash", "prompt_hash", "target_hash",
@@ -149,15 +158,19 @@ class _Metrics:
         self._config = configs.get(task) if configs is not None else None
         better = results.get("higher_is_better") if results is not None else None
         self._better = better.get(task) if better is not None else None
+        self._asked: dict[str, Any] = {}
+        if results is not None and self._config is not None:
+            self._asked = _task_settings(results, task, self._config)
 
     def settings(self, metric: str, filter_name: str) -> dict[str, Any]:
-        """How the metric was computed: its own settings, those of the filter, the output type."""
+        """How the metric was computed: its own settings, the filter's, and those of the task."""
         if self._config is None:
             return {"metric": metric, "filter": filter_name}
         return {
             "metric": self._entry("metric_list", "metric", metric),
             "filter": self._entry("filter_list", "name", filter_name),
             "output_type": self._config.optional_text("output_type"),
+            "task": self._asked,
         }
 
     def scale(self, metric: str) -> tuple[float, float]:
@@ -172,6 +185,41 @@ class _Metrics:
             if each.object().get(key) == name:
                 return each.value
         return name
+
+
+def _task_settings(results: Node, task: str, config: Node) -> dict[str, Any]:
+    """What was asked, and of how many examples: settings under which scores are comparable.
+
+    The evaluated model's own (its chat template, its arguments) are none of them.
+    """
+
+    def of_task(table: str) -> Any:
+        listed = results.get(table)
+        return None if listed is None else listed.object().get(task)
+
+    shots = of_task("n-shot")
+    shots = config.object().get("num_fewshot") if shots is None else shots
+    settings: dict[str, Any] = {
+        "shots": shots or 0,
+        "version": of_task("versions"),
+        "system": results.object().get("system_instruction"),
+    }
+    names = (*_TASK, *_SHOTS) if shots else _TASK
+    if shots:
+        run = results.get("config")
+        settings["seed"] = None if run is None else run.object().get("fewshot_seed")
+        settings["turns"] = results.object().get("fewshot_as_multiturn")
+    settings |= {name: config.object().get(name) for name in names}
+    return {name: _plain(value) for name, value in settings.items() if value is not None}
+
+
+def _plain(value: Any) -> Any:
+    """A setting without the addresses of functions, which differ from run to run."""
+    if isinstance(value, str):
+        return _ADDRESS.sub("", value)
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list) else value
 
 
 def _answer(log: Log, row: Node, question_id: str, task: str, model: str) -> None:

@@ -246,7 +246,7 @@ class Design:
     def sentence(self) -> str:
         """The design as people read it."""
         return (
-            f"{self.questions} questions, {_count(self.answers, 'answer')} each, "
+            f"{_count(self.questions, 'question')}, {_count(self.answers, 'answer')} each, "
             f"{_count(self.judge_samples, 'judge sample')} per answer: sees a drop of "
             f"{self.drop:.3f}, cost {self.cost:,.0f}"
         )

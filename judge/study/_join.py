@@ -29,7 +29,9 @@ def study_of(
     """Join scores and ratings by answer.
 
     ``scores`` has question_id, model, answer_sample, criterion, judge, status, score in [0, 1] and
-    sd; ``ratings`` has question_id, model, sample, criterion, rater, rating, scale_min, scale_max.
+    sd, and may have k and k_wanted, the judge's samples that the score is the mean of and those
+    that were wanted; ``ratings`` has question_id, model, sample, criterion, rater, rating,
+    scale_min and scale_max.
     Only the named criteria are kept. The answers are those of the scores; ``words`` are per
     (question_id, model, sample), ``probabilities`` also per criterion. A criterion that was rated
     on several scales has no steps. Ratings of cells to which the criterion does not apply are left
@@ -51,6 +53,7 @@ def study_of(
     model_names = tuple(sorted({key[1] for key in keys}))
     judges = tuple(sorted(scores["judge"].unique()))
     cells, sds, applicable = _score_cells(scores, row_of, wanted, judges)
+    ends = _sample_ends(scores, cells, row_of, wanted, judges)
     rows, human, n_raters, steps = _rating_cells(ratings, row_of, wanted)
     chances = np.full(human.shape, np.nan)
     for (question, model, sample, criterion), chance in (probabilities or {}).items():
@@ -77,6 +80,8 @@ def study_of(
         words=np.array([(words or {}).get(key, np.nan) for key in keys], np.float64),
         probability=chances,
         categories=tuple((categories or {}).get(name) for name in question_ids),
+        lowest=None if ends is None else ends[0],
+        highest=None if ends is None else ends[1],
     )
     excluded = ~applicable & ~np.isnan(human)
     return study.without_ratings(excluded) if excluded.any() else study
@@ -101,6 +106,33 @@ def _score_cells(
         elif status == Status.NOT_APPLICABLE.value:
             applicable[at[:2]] = False
     return cells, sds, applicable
+
+
+def _sample_ends(
+    scores: pl.DataFrame,
+    cells: Floats,
+    row_of: Mapping[tuple[str, str, int], int],
+    criteria: Sequence[str],
+    judges: Sequence[str],
+) -> tuple[Floats, Floats] | None:
+    """The scores with every lost sample of a judge at 0, and at 1; None without the counts.
+
+    A mean of k of k_wanted samples lies between k·score / k_wanted and that plus the lost share.
+    """
+    import polars as pl
+
+    if not {"k", "k_wanted"} <= set(scores.columns):
+        return None
+    lowest, highest = cells.copy(), cells.copy()
+    lost = scores.filter(
+        (pl.col("status") == Status.SCORED.value) & (pl.col("k") < pl.col("k_wanted"))
+    )
+    names = ("question_id", "model", "answer_sample", "criterion", "judge", "k", "k_wanted")
+    for question, model, sample, criterion, judge, k, wanted in lost.select(names).iter_rows():
+        at = (row_of[question, model, sample], criteria.index(criterion), judges.index(judge))
+        lowest[at] = cells[at] * k / wanted
+        highest[at] = (cells[at] * k + wanted - k) / wanted
+    return lowest, highest
 
 
 def _rating_cells(

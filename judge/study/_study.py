@@ -62,6 +62,9 @@ class Study:
     ``n_raters`` is (n, c). ``applicable`` is (n, c), False where the rubric excludes the criterion
     (nothing is missing there). ``steps`` gives per criterion the number of steps of the people's
     scale (1 to 5 has 4), None where the ratings are no whole steps of one scale.
+    ``lowest`` and ``highest`` are (n, c, j): what a score could have been with those of the judge's
+    samples that gave none at the low or at the high end, equal to it where none is lost; None where
+    the source does not know how many were wanted.
     ``words`` is (n,), the length of an answer, and ``probability`` (n, c), the chance with which a
     rated cell was drawn for rating: both NaN where unknown. ``categories`` gives each question's.
     """
@@ -83,6 +86,8 @@ class Study:
     words: Floats
     probability: Floats
     categories: tuple[str | None, ...]
+    lowest: Floats | None = None
+    highest: Floats | None = None
 
     def __len__(self) -> int:
         """The number of answers."""
@@ -121,7 +126,13 @@ class Study:
                 "applicable", "words", "probability",
             )
         }  # fmt: skip
-        return replace(self, **of_rows, ratings=replace(ratings, answers=place[ratings.answers]))
+        return replace(
+            self,
+            **of_rows,
+            ratings=replace(ratings, answers=place[ratings.answers]),
+            lowest=None if self.lowest is None else self.lowest[rows],
+            highest=None if self.highest is None else self.highest[rows],
+        )
 
     def of_criteria(self, names: Sequence[str]) -> Study:
         """The study of some criteria, in that order. Raises KeyError for one that is not there."""
@@ -140,6 +151,8 @@ class Study:
             probability=self.probability[:, columns],
             ratings=replace(ratings, criteria=place[ratings.criteria]),
             steps=tuple(self.steps[at] for at in columns),
+            lowest=None if self.lowest is None else self.lowest[:, columns],
+            highest=None if self.highest is None else self.highest[:, columns],
         )
 
     def without_ratings(self, hidden: Flags) -> Study:
@@ -188,20 +201,24 @@ class Study:
         """
         if OVERALL in self.criteria:
             raise ValueError("the study has an overall already")
-        scores = np.stack(
-            [overall(self.scores[:, :, at], self.applicable) for at in range(len(self.judges))],
-            axis=1,
-        )
+
+        def judged(cells: Floats) -> Floats:
+            whole = [overall(cells[:, :, at], self.applicable) for at in range(len(self.judges))]
+            return np.concatenate([cells, np.stack(whole, axis=1)[:, None, :]], axis=1)
+
+        scores = judged(self.scores)
         human = overall(self.human, self.applicable)
         counted = np.where(self.applicable, self.n_raters, np.iinfo(np.int64).max).min(axis=1)
         return replace(
             self,
             criteria=(*self.criteria, OVERALL),
-            scores=np.concatenate([self.scores, scores[:, None, :]], axis=1),
-            sds=np.concatenate([self.sds, np.full_like(scores[:, None, :], np.nan)], axis=1),
+            scores=scores,
+            sds=np.concatenate([self.sds, np.full_like(scores[:, -1:], np.nan)], axis=1),
             human=np.column_stack([self.human, human]),
             n_raters=np.column_stack([self.n_raters, np.where(np.isnan(human), 0, counted)]),
             applicable=np.column_stack([self.applicable, self.applicable.any(axis=1)]),
             probability=np.column_stack([self.probability, self._joint_probability()]),
             steps=(*self.steps, None),
+            lowest=None if self.lowest is None else judged(self.lowest),
+            highest=None if self.highest is None else judged(self.highest),
         )

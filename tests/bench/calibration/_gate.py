@@ -28,6 +28,7 @@ ALPHA = 0.05
 QUESTIONS = 45
 MARGIN, OVERALL_MARGIN = 0.04, 0.03
 DROPS = (0.0, 0.04, 0.08, 0.12, 0.16, 0.20)
+RARE = (0.02, 0.03, 0.04, 0.05)
 _LOSS = 0.5
 _CHECKED = 5
 
@@ -47,6 +48,7 @@ def gate(folder: Path, repeats: int = 2000) -> None:
     """Print all tables of docs/gate.md that are measured."""
     sources = [*_halves(folder, (1, 3, 10)), *_exchanged(folder)]
     _detectable()
+    _rare_failures()
     _no_difference(sources, repeats)
     _at_the_margin(sources, repeats)
     _power(sources, repeats)
@@ -259,6 +261,27 @@ def _power(sources: list[Source], repeats: int) -> None:
                 counts[decide(base, planted, usual)] += 1
             cells.append("/".join(f"{100 * count / repeats:.0f}" for count in counts.values()))
         print(f"{source.name:38} " + " ".join(f"{cell:>12}" for cell in cells), flush=True)
+
+
+def _rare_failures() -> None:
+    """How often a criterion passes on which the candidate fails altogether on a few answers.
+
+    Exact: it passes with up to some number of failures, and their number is binomial.
+    """
+    from scipy import stats
+
+    print(
+        "\nTotal failures of a share of the answers, everything else perfect: how often it passes"
+    )
+    print(f"{'questions':>10} {'margin':>7} " + " ".join(f"{share:>7.0%}" for share in RARE))
+    for n, margin in ((53, 0.01), (45, 0.02), (60, 0.02)):
+        fails = (np.repeat([-1.0, 0.0], [k, n - k]) for k in range(n))
+        most = next(k for k, deltas in enumerate(fails) if tails(deltas, -margin).below > ALPHA) - 1
+        chances = [stats.binom.cdf(most, n, share) for share in RARE]
+        print(f"{n:10} {margin:7g} " + " ".join(f"{chance:7.2f}" for chance in chances))
+    for share in (0.01, 0.02):
+        needed = int(np.ceil(np.log(ALPHA) / np.log1p(-share)))
+        print(f"{needed} questions without a failure show fewer than {share:.0%} (95 %)")
 
 
 def _detectable() -> None:
