@@ -30,7 +30,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 from judge.canonical import digest, text_hash
 from judge.checks import Check
 from judge.errors import LedgerError
-from judge.ledger import BatchEvent, Ledger, Review, Run, open_ledger, this_owner
+from judge.ledger import BatchEvent, Ledger, Review, Run, SeriesEvent, open_ledger, this_owner
 from judge.ledger._owner import _boot, _host
 from judge.records import (
     Answer,
@@ -48,6 +48,7 @@ APPEND_ONLY = {
     "documents": "body", "answers": "answer", "calls": "response", "attempts": "detail",
     "verdicts": "rationale", "ratings": "note", "runs": "body", "run_answers": "question",
     "capabilities": "body", "batches": "body", "reviews": "note",
+    "series_events": "body",
 }  # fmt: skip
 """The append-only tables, each with a column that somebody might want to change."""
 ROOT = Path(__file__).resolve().parents[1]
@@ -125,6 +126,7 @@ def fill(ledger: Ledger) -> None:
     ledger.add_capabilities("m", {"tools": True})
     ledger.add_batch_event(BatchEvent(batch="b", model="m", status="submitted", body={}))
     ledger.add_review(Review(escalation=K1, decision="dismissed", reviewer="ann", note="fine"))
+    ledger.add_series_event(SeriesEvent(series="s", kind="night", name="2026-01-01", body={}))
 
 
 def levels(frame: pl.DataFrame) -> list[float | None]:
@@ -504,6 +506,23 @@ class LedgerContract:
         for review in reviews:
             ledger.add_review(review)
         assert [replace(review, at="") for review in ledger.reviews()] == reviews
+
+    def test_what_happened_in_a_series_is_noted_once(self, ledger: Ledger) -> None:
+        def event(series: str, name: str, value: object) -> SeriesEvent:
+            return SeriesEvent(series=series, kind="night", name=name, body={"é": value})
+
+        noted = [event("s", "2026-03-02", [1.5, None]), event("s", "2026-03-01", {"a": "b"})]
+        for one in (*noted, event("other", "2026-03-01", 1), *noted):
+            ledger.add_series_event(one)
+        held = ledger.series_events("s")
+        assert [replace(one, at="") for one in held] == noted
+        assert all(one.at for one in held)
+        with pytest.raises(LedgerError, match="holds another night 2026-03-01"):
+            ledger.add_series_event(event("s", "2026-03-01", {"a": "c"}))
+        assert ledger.series_events("s") == held
+        assert [one.series for one in ledger.series_events()] == ["s", "s", "other"]
+        assert ledger.series_events(kind="baseline") == []
+        assert ledger.series_events("nobody") == []
 
     def test_the_kind_of_a_score_is_kept(self, ledger: Ledger) -> None:
         stored = make_verdict(K1)

@@ -292,3 +292,20 @@ def test_what_does_not_go_is_a_usage_error(files: Path, arguments: list[str], sa
     assert done.returncode == 2
     assert says in " ".join(done.stderr.split())
     assert not (files / "never").exists()
+
+
+def test_markdown_has_the_consistency_of_a_model(compared: tuple[dict[str, Any], Path]) -> None:
+    text = (compared[1] / "out/comparison.md").read_text()
+    part = text.split("## Consistency of a model with itself")[1].split("##")[0]
+    found = next(one for one in compared[0]["comparison"]["consistency"]
+                 if (one["model"], one["criterion"]) == ("base", "depth"))  # fmt: skip
+    (line,) = (line for line in part.splitlines() if line.startswith("| depth"))
+    assert f"{found['sd']:.3f} [{found['low']:.3f}, {found['high']:.3f}]" in line
+
+
+def test_wide_tables_of_differences_begin_with_the_overall(
+    compared: tuple[dict[str, Any], Path],
+) -> None:
+    page = (compared[1] / "out/comparison.html").read_text()
+    head = page.split('id="differences-h"')[1].split("</thead>")[0]
+    assert re.findall(r'<th scope="col">(\w+)', head) == ["Models", "Overall", *CRITERIA]

@@ -14,6 +14,7 @@ from judge.comparison._body import _of_models, _on_peoples_scale
 from judge.comparison._table import raw_estimates
 from judge.differences import paired_differences
 from judge.estimation import ModelDifference
+from judge.intervals import mean_intervals
 from tests.comparisons import study_from
 
 NAN = np.nan
@@ -49,7 +50,7 @@ def test_values_differences_and_what_is_left_out() -> None:
         {("q0", "a", 0): 0.2, ("q1", "a", 0): 0.4, ("q2", "a", 0): 0.9,
          ("q0", "b", 0): 0.4, ("q1", "b", 0): 0.4, ("q2", "b", 0): NAN}
     )  # fmt: skip
-    estimates = {one.model: one for one in raw_estimates(study, confidence=0.95, rng=rng())}
+    estimates = {one.model: one for one in raw_estimates(study, confidence=0.95, seed=0)}
     assert estimates["a"].value == pytest.approx(0.5)
     assert estimates["b"].value == pytest.approx(0.4)
     assert (estimates["a"].coverage, estimates["b"].coverage) == (1.0, pytest.approx(2 / 3))
@@ -102,7 +103,7 @@ def test_order_and_names_of_models_change_nothing_but_the_order(
     before, after = (
         {
             one.model: (one.value, one.low, one.high)
-            for one in raw_estimates(of, confidence=0.9, rng=rng(2))
+            for one in raw_estimates(of, confidence=0.9, seed=2)
         }
         for of in (study, _of_models(renamed, wanted))
     )
@@ -132,7 +133,7 @@ def test_the_best_within_noise() -> None:
             (f"q{q}", "c", 0): 0.6 if q % 2 else 0.98, (f"q{q}", "d", 0): NAN,
         }  # fmt: skip
     study = study_from(rows)
-    estimates = raw_estimates(study, confidence=0.95, rng=rng())
+    estimates = raw_estimates(study, confidence=0.95, seed=0)
     gaps = paired_gaps(
         question_scores(study, study.panel), study.model_names, study.criteria,
         confidence=0.95, rng=rng(),
@@ -145,7 +146,36 @@ def test_the_best_within_noise() -> None:
     )
     # Differences on another basis than the table's say nothing about its standings.
     other = standings(estimates, gaps, basis="calibrated")
-    assert [one.best for one in other] == [None, True, None, None]
+    assert [one.best for one in other] == [None, None, None, None]
+
+
+def test_the_intervals_are_those_of_a_report() -> None:
+    """The same draws from the same seed as `judge.aggregation.estimates`, model by model."""
+    values = rng(1).uniform(0, 1, (9, 2))
+    rows = {(f"q{q}", "ab"[m], 0): float(values[q, m]) for q in range(9) for m in range(2)}
+    del rows["q3", "b", 0]
+    study = study_from(rows)
+    for one in raw_estimates(study, confidence=0.95, seed=4):
+        of = values[:, "ab".index(one.model)]
+        kept = of if one.model == "a" else np.delete(of, 3)
+        (wanted,) = mean_intervals(kept[:, None], confidence=0.95, rng=rng(4))
+        assert wanted is not None
+        assert (one.low, one.high) == (wanted.low, wanted.high)
+
+
+def test_who_cannot_be_compared_is_not_the_best() -> None:
+    """a and b answered other questions; alone, a is best of nobody."""
+    for rows in (
+        {(f"q{q}", "a", 0): 0.8 for q in range(5)},
+        {(f"q{q}", "ab"[q // 5], 0): 0.8 - q / 20 for q in range(10)},
+    ):
+        study = study_from(rows)
+        gaps = paired_gaps(
+            question_scores(study, study.panel), study.model_names, study.criteria,
+            confidence=0.95, rng=rng(),
+        )  # fmt: skip
+        estimates = raw_estimates(study, confidence=0.95, seed=0)
+        assert all(one.best is None for one in standings(estimates, gaps, basis="judge"))
 
 
 def test_one_model_is_compared_with_nothing() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +112,50 @@ def test_even_draws_are_even() -> None:
     assert drawn.var(axis=0) == pytest.approx([1 / 18] * 3, rel=0.03)
 
 
+@pytest.mark.parametrize("by", [0.05, 0.2, 0.4, 0.8, 0.9, 1.0])
+def test_every_region_of_the_option_can_be_drawn_from(by: float) -> None:
+    """Around 8 equal weights the mean stays 1/8; with the whole simplex the variance is that of
+    Dirichlet(1, ..., 1): (1/8)(7/8)/9."""
+    low, high = (max(0.0, 1 / 8 - by),) * 8, (min(1.0, 1 / 8 + by),) * 8
+    drawn = even_draws(Polytope(low=low, high=high), 4000, rng())
+    assert drawn.shape == (4000, 8)
+    assert drawn.mean(axis=0) == pytest.approx([1 / 8] * 8, abs=5 * 0.11 / math.sqrt(4000))
+    if by >= 0.9:
+        assert drawn.var(axis=0) == pytest.approx([7 / 64 / 9] * 8, rel=0.15)
+
+
+def test_the_table_of_the_paper_in_the_widest_region() -> None:
+    found = analyse_table(
+        load_table("paper-table2"), weights=None, stage=None, region=1.0, rng=rng()
+    )
+    assert all(0 <= share <= 1 for share in found.flips)
+
+
+def test_noise_of_questions_is_said_where_some_criteria_do_not_apply() -> None:
+    """b is ahead by 0.2 on one question of two: over such questions a leads as often as not.
+
+    x applies to the odd questions, y to the even ones; a leads on x by 0.2, b on y by as much but
+    for 0.02, so that a leads by 0.01 on the mean.
+    """
+    rows = {}
+    for q in range(40):
+        lead = 0.2 if q % 2 else -0.18
+        rows |= {(f"q{q:02d}", "a", 0): (0.5 + lead, 0.5 + lead), (f"q{q:02d}", "b", 0): (0.5, 0.5)}
+    study = study_from(rows, criteria=("x", "y"))
+    odd = np.array([int(study.question_ids[q][1:]) % 2 for q in study.questions], bool)
+    applies = np.column_stack([odd, ~odd])
+    study = replace(
+        study, applicable=applies, scores=np.where(applies[:, :, None], study.scores, np.nan)
+    )
+    rubric = plain_rubric(["x", "y"])
+    weights = equal_weights(rubric)
+    study = study.with_overall(overall_function(study, rubric, weights))
+    found = weight_decisions(study, rubric, weights, None, rng=rng())
+    assert found is not None
+    # Mean 0.01, SD of the mean 0.19 / √40 = 0.030: P(below 0) = Φ(-0.33) = 0.37.
+    assert found.noise[0] == pytest.approx(0.37, abs=0.05)
+
+
 def two_models(applies: bool = True) -> tuple[object, Weights]:
     """a: 0.9 and 0.3; b: 0.5 and 0.6, on ten questions; equal weights."""
     rows = {}
@@ -138,7 +184,8 @@ def test_the_share_of_a_region_in_which_an_order_flips() -> None:
     assert found.flips[0] == pytest.approx(1 / 7, abs=4 * 0.0056)  # 4 standard errors of 4000
     assert found.change == pytest.approx(found.flips[0])
     assert pair.decisive is not None
-    assert pair.noise_flip_share is not None
+    # Every question says the same; what is left is the pseudo-observations' against ten of them.
+    assert found.noise[0] == pytest.approx(0.05, abs=0.04)
     assert (found.basis, found.left_out, found.stages) == ("judge", 0, ())
 
 
@@ -176,6 +223,8 @@ def test_caps_and_stages_act_on_single_answers() -> None:
     assert found.robustness.ranking == ("mild", "bold")
     assert found.flips == (0.0,)
     assert found.categories_ignored
+    # No question says anything else, and there is a number although caps act.
+    assert found.noise[0] == pytest.approx(0.0, abs=0.1)
     assert [one.stage for one in found.stages] == ["base", "early", "late", "release"]
     for stage in found.stages:
         assert stage.overalls["bold"] == pytest.approx(0.4)

@@ -15,6 +15,7 @@ from judge.evidence import Choice, from_files, from_ledger
 from judge.examples import key_of
 from judge.ledger import Ledger, Run
 from judge.records import Rating, Reason, ScoreKind, Status, Verdict
+from judge.rubric import load_rubric
 from tests.report_ledger import Plan, build
 
 CHOICE = Choice(weights="equal", stage=None)
@@ -246,3 +247,74 @@ def test_answers_that_the_judge_may_have_seen_are_no_test_data(ledger: Ledger) -
     assert study.n_raters[:, study.column("clarity")].sum() == 14
     assert study.n_raters[:, study.column("safety")].sum() == 16
     assert "seen those answers" in from_ledger(ledger, again.run, CHOICE).notes[-1]
+
+
+def test_what_no_model_was_asked_does_not_apply() -> None:
+    rows = [
+        verdict("q1", "a", 0.2, model=model, criterion="clarity") for model in ("m", "n")
+    ] + [verdict("q2", "a", 0.4, model="m", criterion="depth")]  # fmt: skip
+    rows.append(verdict("q2", "a", 0.0, model="n", criterion="clarity"))
+    found = from_files(rows, [], CHOICE, source="v.jsonl", unrated=True)
+    study = found.study
+    cells = {
+        (study.question_ids[q], study.model_names[m]): dict(
+            zip(study.criteria, study.applicable[at].tolist(), strict=True)
+        )
+        for at, (q, m) in enumerate(zip(study.questions, study.models, strict=True))
+    }
+    assert not cells["q1", "m"]["depth"] and not cells["q1", "n"]["depth"]
+    # One of the two models has each on q2: of the other it is missing.
+    assert cells["q2", "m"] == cells["q2", "n"] == dict.fromkeys(study.criteria, True)
+    at = study.column("overall")
+    np.testing.assert_allclose(study.panel[:, at], [0.2, 0.2, np.nan, np.nan])
+    assert "taken not to apply: depth on 1 of 2 questions" in found.notes[0]
+
+
+def test_a_file_says_how_many_samples_its_scores_are_made_of() -> None:
+    twice = [
+        verdict(question, "a", score, sample=sample)
+        for question in ("q1", "q2", "q3")
+        for sample, score in enumerate((0.2, 0.6))
+    ]
+    for rows, samples in ((twice, 2), (twice[:-1], 2), (twice[::2], 1)):
+        found = from_files(rows, [], CHOICE, source="v.jsonl", unrated=True)
+        assert found.judge_samples == samples
+    dense = [replace(one, kind=ScoreKind.LOGPROBS) for one in twice[::2]]
+    assert from_files(dense, [], CHOICE, source="x", unrated=True).judge_samples is None
+
+
+def test_files_of_the_offline_judge_have_its_partial_overalls() -> None:
+    """Six of eight criteria are enough, as on the ledger; of any other judge all are needed."""
+    names = [one.criterion for one in load_rubric("communication").criteria]
+    for judge, offline in (("offline", True), ("else", False)):
+        rows = [
+            verdict("q1", judge, 0.5, criterion=name, ruler=name)
+            if at < 6
+            else replace(
+                verdict("q1", judge, 0.5, criterion=name, ruler=name), status=Status.UNSCORED,
+                reason=Reason.CANNOT_ASSESS, score=None, level=None,
+            )
+            for at, name in enumerate(names)
+        ]  # fmt: skip
+        found = from_files(rows, [], CHOICE, source="x", unrated=True)
+        assert found.offline is offline
+        overall = found.study.panel[0, -1]
+        assert overall == pytest.approx(0.5) if offline else np.isnan(overall)
+
+
+def test_answers_that_watch_the_judge_are_left_out_early(ledger: Ledger) -> None:
+    answers = [row.answer for row in ledger.answers()][:8]
+    keys = [(one.question_id, one.model, one.sample) for one in answers]
+    plain = from_ledger(ledger, None, CHOICE)
+    found = from_ledger(ledger, None, CHOICE, frozen=frozenset(keys[:3]))
+    column = found.study.column("clarity")
+    assert found.study.n_raters[:, column].sum() == 2 * 5
+    assert found.hashes["ratings"] != plain.hashes["ratings"]
+    assert found.notes[0] == (
+        "3 rated answers are set aside as anchors of a series of nights and not used here."
+    )
+    foreign = from_ledger(ledger, None, CHOICE, frozen=frozenset({("q", "nobody", 0)}))
+    assert foreign.hashes == plain.hashes
+    assert foreign.notes == plain.notes
+    with pytest.raises(UsageError, match=r"8 rated answers are set aside .* No rating of a judged"):
+        from_ledger(ledger, None, CHOICE, frozen=frozenset(keys))

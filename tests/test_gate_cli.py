@@ -105,7 +105,7 @@ def test_too_little_is_11_with_the_margins_out_of_reach_and_a_remedy(tmp_path: P
     told = json_of(done)["gate"]
     assert told["decision"] == "inconclusive"
     words = " ".join(done.stderr.split())
-    assert "Margins not attainable for an unchanged model" in words
+    assert "Margin not attainable for an unchanged model" in words
     assert "safety 0.01 (with 20 questions" in words
     assert "53 questions for a half" in words
     assert "Cheapest remedy" in words
@@ -208,7 +208,9 @@ def test_the_table_fits_into_a_terminal_of_80_columns(tmp_path: Path) -> None:
     names = ("--baseline", "old", "--candidate", "new", "--verdicts", "v.jsonl")
     wide = {**os.environ, "COLUMNS": "80"}
     done = judge_command("gate", *names, cwd=tmp_path, env=wide)
-    table = done.stderr.split("visible drop:")[0].splitlines()
+    # What nobody was asked does not apply: a note says so before the table.
+    shown = done.stderr.split("visible drop:")[0].split("with the status unscored.")[-1]
+    table = shown.splitlines()
     assert max(map(len, table)) <= 80
     decisions = {}
     for name in ("overall", *CRITERIA):
@@ -216,14 +218,14 @@ def test_the_table_fits_into_a_terminal_of_80_columns(tmp_path: Path) -> None:
         (line,) = (line for line in table if line.startswith(f"{name} "))
         span = re.search(r"\[[+\u2212]?0\.\d{3}, [+\u2212]?0\.\d{3}\]", line)
         assert span is not None
-        assert line.split()[-2] == ("60" if name in ("clarity", "completeness") else "50")
+        assert line.split()[-2] == ("50" if name == "safety" else "60")
         decisions[name] = line.split()[-1]
     assert decisions["clarity"] == "pass"
     assert decisions["safety"] == "inconclusive"
     # The flag follows in lines of its own.
     assert decisions["completeness"] == "inconclusive,"
     at = next(at for at, line in enumerate(table) if line.startswith("completeness"))
-    assert [line.strip() for line in table[at + 1 : at + 3]] == ["worse within", "margin"]
+    assert [line.strip() for line in table[at + 1 : at + 3]] == ["worse,", "size unclear"]
 
 
 def test_one_question_is_one_question(tmp_path: Path) -> None:
@@ -401,62 +403,6 @@ def test_calibrated_scores_and_their_rulers(tmp_path: Path) -> None:
     done = call(tmp_path, "--calibration", "cal/calibration.json")
     assert done.returncode == 2
     assert "measured with the ruler another" in " ".join(done.stderr.split())
-
-
-def test_a_plan_from_a_pilot_and_without_one(tmp_path: Path) -> None:
-    write(tmp_path / "v.jsonl", verdicts(45))
-    done = judge_command(
-        "plan", "gate", "--verdicts", "v.jsonl", "--drop", "0.05", "--json", cwd=tmp_path
-    )
-    assert done.returncode == 0, done.stderr
-    found = {one["criterion"]: one for one in json_of(done)["plan"]["gate"]}
-    assert set(found) == {"overall", *CRITERIA}
-    assert found["clarity"]["components"]["answer"] is None
-    assert found["safety"]["attainability"]["needed"] == 53
-    assert all(one["drop"] <= 0.05 + 1e-9 for one in found["clarity"]["cheapest"])
-    done = judge_command(
-        "plan", "gate", "--sd", "0.12", "--questions", "45", "--margin", "0.02", "--json",
-        cwd=tmp_path,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    (one,) = json_of(done)["plan"]["gate"]
-    assert one["design"]["drop"] == pytest.approx(0.0445, abs=1e-4)
-    assert "is not attainable with 45 questions" in " ".join(done.stderr.split())
-
-
-@pytest.mark.parametrize(
-    ("more", "margin"),
-    [
-        (("--criterion", "safety"), 0.01),
-        (("--criterion", "safety", "--weights", "release"), 0.02),
-        (("--criterion", "clarity", "--margin", "0.2"), 0.04),
-        (("--criterion", "wit"), 0.04),
-        (("--margin", "0.2"), 0.2),
-    ],
-)
-def test_a_plan_without_a_pilot_has_the_margin_of_its_criterion(
-    tmp_path: Path, more: tuple[str, ...], margin: float
-) -> None:
-    done = judge_command("plan", "gate", "--sd", "0.12", "--json", *more, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    (one,) = json_of(done)["plan"]["gate"]
-    assert one["attainability"]["margin"] == margin
-
-
-@pytest.mark.parametrize(
-    ("more", "says"),
-    [
-        (("--sd", "0.1", "--criterion", "wit", "--rubric", "communication"), "--criterion wit: "),
-        (("--criterion", "wit"), "--criterion wit: there is"),
-        (("--baseline", "old"), "go together"),
-        (("--baseline", "old", "--candidate", "x"), "x: there is new, old"),
-    ],
-)
-def test_a_plan_that_cannot_be_made(tmp_path: Path, more: tuple[str, ...], says: str) -> None:
-    write(tmp_path / "v.jsonl", verdicts(10))
-    done = judge_command("plan", "gate", "--verdicts", "v.jsonl", *more, cwd=tmp_path)
-    assert done.returncode == 2
-    assert says in " ".join(done.stderr.split())
 
 
 def test_the_gate_reads_the_newest_run_of_the_ledger(tmp_path: Path) -> None:

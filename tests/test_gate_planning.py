@@ -128,3 +128,28 @@ def test_the_cheapest_design_is_the_cheapest() -> None:
     fewer = cheapest_designs(components, 0.05, prices, most_questions=20)
     assert all(one.questions <= 20 for one in fewer)
     assert not cheapest_designs(assumed_components(0.3), 0.01, prices, most_questions=45)
+
+
+def test_noise_that_nothing_tells_apart_is_assumed_to_be_half() -> None:
+    plain = Components(
+        interaction=0.01, answer=None, judge=None, questions=45, answers=1, judge_samples=None,
+        pairs=1,
+    )  # fmt: skip
+    found = plain.with_noise()
+    assert found.noise_assumed and not found.assumed
+    assert found.variance(1) == pytest.approx(0.01)
+    # Two answers halve the half that is noise: 0.005 + 0.005 / 2.
+    assert found.variance(2) == pytest.approx(0.0075)
+    assert ("answer sampling (assumed)", pytest.approx(0.005), 0.5) == found.table()[1]
+    known = Components(
+        interaction=0.01, answer=None, judge=0.002, questions=45, answers=1, judge_samples=2,
+        pairs=1,
+    )  # fmt: skip
+    assert known.with_noise() is known
+
+
+def test_a_question_costs_ten_unless_said() -> None:
+    # With free questions 36 single answers were the cheapest: 36·4 = 144. With 10 each, fewer
+    # questions and two answers are: 27·(2·2·2 + 10) = 486 against 36·14 = 504.
+    best = cheapest_designs(assumed_components(0.12), 0.05, Prices())[0]
+    assert (best.questions, best.answers, best.cost) == (27, 2, 486)

@@ -238,3 +238,14 @@ def test_a_broken_line_is_named(tmp_path: Path) -> None:
     file.write_text("\n".join([text[0], text[1][:100], text[2]]))
     with pytest.raises(InputError, match=r"samples_facts\.jsonl:2: found broken JSON"):
         read_log("lm-eval", file, Options(model="m"))
+
+
+def test_a_scale_that_the_passes_of_the_file_contradict_is_refused() -> None:
+    """In this file Toxicity passes with 1.0 at a threshold below it: high scores are good."""
+    file = DATA / "deepeval" / "test_run.json"
+    with pytest.raises(InputError, match="High scores of Toxicity are good ones") as raised:
+        read_log("deepeval", file, Options(scales={"Toxicity": (1.0, 0.0)}))
+    assert "success true with score 1" in str(raised.value)
+    same = read_log("deepeval", file, Options(scales={"Toxicity": (0.0, 1.0)}))
+    plain = read_log("deepeval", file)
+    assert [v.score for v in same.verdicts] == [v.score for v in plain.verdicts]

@@ -172,7 +172,7 @@ class TestMigration:
         row = ledger.verdicts().row(0, named=True)
         ledger.close()
         assert (row["score"], row["kind"], row["sd"]) == (0.8, "samples", None)
-        assert place.sql("PRAGMA user_version") == [(2,)]
+        assert place.sql("PRAGMA user_version") == [(3,)]
 
 
 class TestRefusals:
@@ -182,7 +182,7 @@ class TestRefusals:
         open_ledger(place.url).close()
         raw(path, f"PRAGMA user_version = {len(migrations('sqlite')) + 1}")
         before = path.read_bytes()
-        with pytest.raises(LedgerError, match=r"newer Plumbline.*version 3.*Nothing was changed"):
+        with pytest.raises(LedgerError, match=r"newer Plumbline.*version 4.*Nothing was changed"):
             open_ledger(place.url)
         assert path.read_bytes() == before
         assert list(path.parent.iterdir()) == [path]

@@ -32,11 +32,13 @@ async def answer(
     settings: AnswerSettings,
     open_endpoint: Callable[[], ChatEndpoint],
     on_tick: OnTick | None = None,
+    deadline: float | None = None,
 ) -> AnswerRun:
     """Ask a model every question; what the ledger holds is not paid again.
 
     ``spec`` names the model; ``open_endpoint`` reaches it (a model that is started for the run
-    has an address of its own there, which is no part of its name). Raises UsageError, before
+    has an address of its own there, which is no part of its name). At the ``deadline`` (of
+    `time.monotonic`) nothing more is sent. Raises UsageError, before
     anything is sent, if the ledger holds answers under this name that came about in another way;
     EndpointError when the run cannot go on; all finished work is kept.
     """
@@ -59,6 +61,7 @@ async def answer(
             give_up=lambda known, parameter: _without(known, parameter, settings),
             open_endpoint=open_endpoint,
             on_tick=on_tick,
+            deadline=deadline,
         )
 
 

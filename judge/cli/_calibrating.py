@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from judge.cli import _estimating
 from judge.cli._evidence import Wanted, evidence_of
@@ -14,6 +14,9 @@ from judge.errors import UsageError
 from judge.ledger import Run, open_ledger
 from judge.tables import write_rows
 from judge.terminal import Bar, path_text, print_json, say
+
+if TYPE_CHECKING:
+    pass
 
 KIND = "calibration"
 """The kind of run, and of document, under which a ledger keeps a calibration."""
@@ -48,7 +51,7 @@ def calibrate(
                 "--demo brings its own answers and ratings: give it without the others."
             )
         wanted = replace(wanted, run=_prepare_demo(wanted.ledger_url))
-    evidence = evidence_of(wanted)
+    evidence = evidence_of(replace(wanted, without_anchors=True))
     with _Steps() as steps:
         analysis = analyse(evidence, confidence=confidence, seed=seed, step=steps.next)
         body = calibration_body(analysis)

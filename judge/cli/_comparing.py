@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from judge.records import Question
 
 _MOST_SENTENCES = 10
-_MOST_COLUMNS = 3
-"""Models whose intervals fit into a terminal; of more, the page shows them."""
+_NAME = 16
+"""Columns of a criterion's name at most; longer ones are folded."""
 _FILES_ONLY = "goes with --verdicts FILE: a ledger knows its answers and questions."
 
 
@@ -112,6 +113,8 @@ def _compared(wanted: Wanted, beside: Beside, how: Mapping[str, Any]) -> dict[st
     by_file = {} if beside.meta is None else read_metadata(beside.meta, known)
     facts = {one.model: one for one in facts_of(known, by_card, by_file)}
     questions, answers = _texts(wanted, beside)
+    if beside.answers is not None:
+        _require_answers(beside.answers, answers, evidence)
     setting = Setting(
         models=models,
         questions=questions,
@@ -121,6 +124,26 @@ def _compared(wanted: Wanted, beside: Beside, how: Mapping[str, Any]) -> dict[st
         **how,
     )
     return comparison_body(evidence, setting, _calibrated(evidence, facts, setting))
+
+
+def _require_answers(
+    path: Path, answers: Mapping[tuple[str, str, int], str], evidence: Evidence
+) -> None:
+    """Raise UsageError where a file has no answer that was judged; say how many were not."""
+    from judge.comparison import answer_keys
+
+    foreign = set(answers) - set(answer_keys(evidence.study))
+    if answers and len(foreign) == len(answers):
+        question, model, _ = min(foreign)
+        raise UsageError(
+            f"--answers {path}: none of its answers was judged here (its first is of {model} to "
+            f"{question}). Name the file with the answers of these verdicts."
+        )
+    if foreign:
+        say(
+            f"{len(foreign)} of {len(answers)} answers in {path} are of other questions, models or "
+            "samples than the verdicts, and are left aside."
+        )
 
 
 def _calibrated(
@@ -200,47 +223,82 @@ def _ledger_texts(
 
 
 def show(body: Mapping[str, Any]) -> None:
-    """Print the table: value and interval per criterion and model, the best within noise marked."""
+    """Print the table: value and interval per criterion and model, the best within noise marked.
+
+    Where the terminal is too narrow for all models they follow in tables below each other, and
+    where it is too narrow for intervals these are left to the page.
+    """
     from rich.table import Table
     from rich.text import Text
 
-    marks = {(one["criterion"], one["model"]): one["best"] for one in body["standings"]}
-    by = {(one["criterion"], one["model"]): one for one in body["estimates"]}
+    if body["offline"]:
+        from judge.comparison import OFFLINE
+
+        say(OFFLINE)
     kind = {
         "judge": "Mean score of the judge, not calibrated",
         "calibrated": "Mean score on the human scale",
         "printed": body["published"] and body["published"]["title"],
     }[body["basis"]]
-    table = Table(title=Text(f"{kind} (0 to 1)"), box=None)
-    table.add_column("criterion")
-    for one in body["models"]:
-        table.add_column(Text(one["model"]), justify="right")
-    wide = len(body["models"]) <= _MOST_COLUMNS
-    for criterion in body["criteria"]:
-        name = criterion["criterion"]
-        table.add_row(
-            Text(name),
-            *(
-                _cell(by.get((name, one["model"])), marks.get((name, one["model"])), wide)
-                for one in body["models"]
-            ),
-        )
-    console.print(table)
+    names = [one["criterion"] for one in body["criteria"]]
+    models = [one["model"] for one in body["models"]]
+    room = console.width - min(max(map(len, names)), _NAME) - 2
+    for layout in _Layout:
+        cells = _cells(body, layout)
+        lines = (line for cell in cells.values() for line in cell.splitlines())
+        width = max(_NAME // 2, *map(len, lines)) + 2
+        if width * len(models) <= room:
+            break
+    each = max(1, room // width)
+    for start in range(0, len(models), each):
+        title = f"{kind} (0 to 1)" if not start else None
+        table = Table(title=title and Text(visible_text(title)), box=None, padding=(0, 1))
+        table.add_column("criterion", overflow="fold", max_width=_NAME)
+        shown = models[start : start + each]
+        for model in shown:
+            header = Text(visible_text(model), overflow="fold")
+            table.add_column(header, justify="right", overflow="fold", min_width=width - 2)
+        for name in names:
+            row = (cells.get((name, model), "n/a") for model in shown)
+            table.add_row(Text(visible_text(name)), *row)
+        console.print(table)
     if body["kind"] == "study":
         say("* the best within noise: its paired interval against the highest includes 0.")
 
 
-def _cell(one: Mapping[str, Any] | None, best: bool | None, wide: bool) -> str:
-    if one is None:
-        return "n/a"
+def visible_text(text: str) -> str:
+    """A name from elsewhere with what could move the cursor shown as signs."""
+    from judge.report import visible
+
+    return str(visible(text))
+
+
+class _Layout(Enum):
+    """What a cell holds, the fullest first."""
+
+    ONE_LINE, TWO_LINES, VALUE = range(3)
+
+
+def _cells(body: Mapping[str, Any], layout: _Layout) -> dict[tuple[str, str], str]:
+    marks = {(one["criterion"], one["model"]): one["best"] for one in body["standings"]}
+    return {
+        (one["criterion"], one["model"]): _cell(
+            one, marks.get((one["criterion"], one["model"])), layout
+        )
+        for one in body["estimates"]
+    }
+
+
+def _cell(one: Mapping[str, Any], best: bool | None, layout: _Layout) -> str:
     if one["value"] is None:
         return "not stated"
     if one["low"] is None:
         return f"{one['value']:.3f}"
     star = "*" if best else " "
-    if not wide:
+    if layout is _Layout.VALUE:
         return f"{one['value']:.3f}{star}"
-    coverage = "" if one["coverage"] == 1 else f" ({one['coverage']:.0%} scored)"
+    between = " " if layout is _Layout.ONE_LINE else "\n"
+    coverage = "" if one["coverage"] == 1 else f"{between}({one['coverage']:.0%} scored)"
     return f"{one['value']:.3f} ({one['low']:.3f} to {one['high']:.3f}){star}{coverage}"
 
 

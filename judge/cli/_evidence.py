@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from judge.anchors import frozen_answers
 from judge.errors import UsageError
 from judge.ledger import open_ledger
 from judge.terminal import path_text, say
 
 if TYPE_CHECKING:
     from judge.evidence import Evidence
+    from judge.records import Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What the options of a command name."""
+    """What the options of a command name.
+
+    ``further`` are files of verdicts beside the first one, where a command takes several.
+    ``without_anchors`` leaves out the ratings of answers that watch a judge from night to night.
+    """
 
     verdicts: Path | None
     ratings: Path | None
@@ -25,6 +32,8 @@ class Wanted:
     weights: str
     stage: str | None
     ledger_url: str
+    further: Sequence[Path] = ()
+    without_anchors: bool = False
 
 
 def evidence_of(wanted: Wanted, *, unrated: bool = False) -> Evidence:
@@ -35,7 +44,7 @@ def evidence_of(wanted: Wanted, *, unrated: bool = False) -> Evidence:
     """
     from judge.evidence import Choice, from_files, from_ledger
     from judge.rating_sheets import inclusion_probabilities
-    from judge.tables import read_ratings, read_verdicts
+    from judge.tables import read_ratings
 
     choice = Choice(weights=wanted.weights, stage=wanted.stage, rubric=wanted.rubric)
     if wanted.verdicts is not None:
@@ -47,9 +56,10 @@ def evidence_of(wanted: Wanted, *, unrated: bool = False) -> Evidence:
                 "answers as well."
             )
         ratings = [] if wanted.ratings is None else read_ratings(wanted.ratings)
+        files = (wanted.verdicts, *wanted.further)
         found = from_files(
-            read_verdicts(wanted.verdicts), ratings, choice,
-            source=path_text(wanted.verdicts), unrated=unrated,
+            verdicts_of(files), ratings, choice,
+            source=", ".join(path_text(path) for path in files), unrated=unrated,
         )  # fmt: skip
     else:
         for name, value in (("--ratings", wanted.ratings), ("--rubric", wanted.rubric)):
@@ -63,9 +73,32 @@ def evidence_of(wanted: Wanted, *, unrated: bool = False) -> Evidence:
             found = from_ledger(
                 ledger, wanted.run, choice,
                 probabilities=inclusion_probabilities(ledger), unrated=unrated,
+                frozen=frozen_answers(ledger) if wanted.without_anchors else frozenset(),
             )  # fmt: skip
         finally:
             ledger.close()
     for note in found.notes:
         say(note)
     return found
+
+
+def verdicts_of(files: Sequence[Path]) -> list[Verdict]:
+    """The verdicts of several files. Raises UsageError where two hold the same ones."""
+    from judge.tables import read_verdicts
+
+    rows: list[Verdict] = []
+    owner: dict[tuple[str, str, int, str, str], Path] = {}
+    for at, path in enumerate(files):
+        if path.resolve() in {other.resolve() for other in files[:at]}:
+            raise UsageError(f"--verdicts {path}: the file is named twice. Name it once.")
+        found = read_verdicts(path)
+        for one in found:
+            key = (one.question_id, one.model, one.answer_sample, one.criterion, one.judge)
+            if owner.setdefault(key, path) != path:
+                question, model, _, criterion, _ = key
+                raise UsageError(
+                    f"{question} × {model} × {criterion} has verdicts in {owner[key]} and in "
+                    f"{path}. Give each model a name of its own, or keep one of the two."
+                )
+        rows += found
+    return rows

@@ -91,6 +91,7 @@ def _pilot(evidence: Evidence, planned: Planned) -> tuple[dict[str, Components],
         study = study.only(np.isin(study.models, numbers))
     safety = safety_criteria(evidence.rubric)
     found, margins = {}, {}
+    unknown: list[str] = []
     for name in names:
         at = study.column(name)
         components = gate_components(
@@ -101,16 +102,24 @@ def _pilot(evidence: Evidence, planned: Planned) -> tuple[dict[str, Components],
             judge_samples=evidence.judge_samples,
         )
         if components is None:
-            say(
-                f"{name}: the pilot holds no two models with scores of the same questions; a "
-                f"standard deviation of {ASSUMED_SD:g} is assumed for the differences."
-            )
-        found[name] = components or assumed_components()
+            unknown.append(name)
+        found[name] = (components or assumed_components()).with_noise()
         margins[name] = (
             planned.margin
             if name == OVERALL
             else evidence.weights.margin(name, safety=name in safety)
         )
+    if unknown:
+        say(
+            f"{', '.join(unknown)}: the pilot holds no two models with scores of the same "
+            f"questions; a standard deviation of {ASSUMED_SD:g} is assumed for the differences."
+        )
+    # Under one assumption the plans are one for all that share a margin.
+    first: dict[float, str] = {}
+    for name in unknown:
+        if first.setdefault(margins[name], name) != name:
+            say(f"{name}: as {first[margins[name]]}.")
+            del found[name]
     return found, margins
 
 
@@ -127,6 +136,11 @@ def _one(name: str, components: Components, margin: float, planned: Planned) -> 
     reach = attainability(margin, given.sd, questions, confidence=planned.confidence)
     best = cheapest_designs(
         components, planned.drop, planned.prices, alpha=alpha, most_questions=planned.questions
+    )
+    more = (
+        ()
+        if best or planned.questions is None
+        else cheapest_designs(components, planned.drop, planned.prices, alpha=alpha)
     )
     say(f"{name}: {given.sentence()} (SD of differences {given.sd:.3f}).")
     if reach.attainable:
@@ -146,7 +160,7 @@ def _one(name: str, components: Components, margin: float, planned: Planned) -> 
             f"lower bound of an unchanged model is expected at {signed(-reach.bound)}, and it "
             f"passes with a probability of {reach.chance:.0%}; {needed}."
         )
-    _show(name, components, best, planned, questions)
+    _show(name, components, best, more, planned)
     return {
         "criterion": name,
         "components": asdict(components),
@@ -158,16 +172,19 @@ def _one(name: str, components: Components, margin: float, planned: Planned) -> 
         "attainability": asdict(reach) | {"attainable": reach.attainable},
         "drop": planned.drop,
         "cheapest": [asdict(one) for one in best],
+        "cheapest_with_more_questions": [asdict(one) for one in more],
     }
 
 
 def _show(
-    name: str, components: Components, best: Sequence[Design], planned: Planned, questions: int
-) -> None:
+    name: str, components: Components, best: Sequence[Design], more: Sequence[Design],
+    planned: Planned,
+) -> None:  # fmt: skip
     from rich.table import Table
     from rich.text import Text
 
     from judge.gate import counted
+    from judge.planning import ASSUMED_NOISE
 
     origin = "assumed" if components.assumed else counted(components.questions, "question")
     parts = Table(title=Text(f"{name}: variance of a question's difference ({origin})"), box=None)
@@ -176,14 +193,20 @@ def _show(
     for part, value, share in components.table():
         parts.add_row(part, f"{value:.5f}", f"{share:.0%}")
     console.print(parts)
-    if components.answer is None:
+    if components.noise_assumed and not components.assumed:
+        say(
+            f"  One answer per question does not tell the noise of answers and judge apart: "
+            f"{ASSUMED_NOISE:.0%} of the variance is assumed to be noise."
+        )
+    elif components.answer is None:
         say("  One answer per question: answer sampling is contained in question × model.")
     if components.judge is None:
         say("  The judge's noise is not known apart: it is contained in the line above it.")
     if not best:
         say(
-            f"  No number of answers or judge samples lets {counted(questions, 'question')} see a "
-            f"drop of {planned.drop:g}; leave --questions out to vary them."
+            f"  No number of answers or judge samples lets "
+            f"{counted(planned.questions or 0, 'question')} see a drop of {planned.drop:g}; with "
+            "more questions:"
         )
-    for one in best:
+    for one in best or more:
         say(f"  For a drop of {planned.drop:g}: {one.sentence()}.")

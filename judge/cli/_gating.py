@@ -15,7 +15,7 @@ import typer
 from judge.cli._evidence import Wanted, evidence_of
 from judge.errors import ExitCode, UsageError
 from judge.records import OVERALL
-from judge.terminal import console, path_text, print_json, say
+from judge.terminal import console, print_json, say
 from judge.weights import safety_criteria
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from judge.gate import CriterionResult, GateResult, GateSettings
     from judge.study import Floats, Study
 
-_OFFLINE = "offline"
 _FLAT = 1e-9
 """A calibration's map that rises by less over all scores is constant."""
 
@@ -54,7 +53,6 @@ class GateOptions:
 def run_gate(options: GateOptions) -> None:
     """Print the decision, write what was asked for, and end with its exit code."""
     from judge.gate import gate, junit_of, markdown_of, missing_bounds
-    from judge.report import OFFLINE_PARTIAL_FROM
     from judge.study import overall_function
 
     _require_places(options)
@@ -66,10 +64,10 @@ def run_gate(options: GateOptions) -> None:
 
         calibration = read_calibration(options.calibration)
         scale = calibrated(scale.study, calibration, evidence)
-    partial = OFFLINE_PARTIAL_FROM if evidence.judge == _OFFLINE else None
     overall = overall_function(
-        scale.study, evidence.rubric, evidence.weights, evidence.stage, partial_from=partial
-    )
+        scale.study, evidence.rubric, evidence.weights, evidence.stage,
+        partial_from=evidence.partial_from,
+    )  # fmt: skip
     study = scale.study.with_overall(overall)
     result = gate(
         study,
@@ -78,14 +76,15 @@ def run_gate(options: GateOptions) -> None:
         candidate=options.candidate,
         settings=_settings(options, evidence, scale),
     )
-    _notes(evidence, calibration)
-    show(result)
+    # The files first: a pipe that closes early must not cost them.
     for path, text in (
         (options.junit, junit_of(result, inconclusive_fails=options.inconclusive_fails)),
         (options.markdown, markdown_of(result)),
     ):
         if path is not None:
             _write(path, text)
+    _notes(evidence, calibration)
+    show(result)
     if options.as_json:
         print_json({"gate": gate_object(result, evidence, calibration)})
     raise typer.Exit(_exit_code(result))
@@ -93,39 +92,12 @@ def run_gate(options: GateOptions) -> None:
 
 def _evidence(options: GateOptions) -> Evidence:
     """The scores of the ledger's run, or of one file with both models, or of a file each."""
-    if len(options.verdicts) <= 1:
-        wanted = Wanted(
-            verdicts=options.verdicts[0] if options.verdicts else None, ratings=None,
-            run=options.run, rubric=options.rubric, weights=options.weights, stage=options.stage,
-            ledger_url=options.ledger_url,
-        )  # fmt: skip
-        return evidence_of(wanted, unrated=True)
-    from judge.evidence import Choice, from_files
-    from judge.tables import read_verdicts
-
-    if options.run is not None:
-        raise UsageError("--run is of a ledger, --verdicts of a file: give one of the two.")
-    rows = []
-    owner: dict[tuple[str, str, int, str, str], Path] = {}
-    for path in options.verdicts:
-        found = read_verdicts(path)
-        for key in {
-            (one.question_id, one.model, one.answer_sample, one.criterion, one.judge)
-            for one in found
-        }:
-            if owner.setdefault(key, path) != path:
-                question, model, _, criterion, _ = key
-                raise UsageError(
-                    f"{question} × {model} × {criterion} has verdicts in {owner[key]} and in "
-                    f"{path}. Give each model a name of its own, or keep one of the two."
-                )
-        rows += found
-    choice = Choice(weights=options.weights, stage=options.stage, rubric=options.rubric)
-    source = ", ".join(path_text(path) for path in options.verdicts)
-    evidence = from_files(rows, [], choice, source=source, unrated=True)
-    for note in evidence.notes:
-        say(note)
-    return evidence
+    wanted = Wanted(
+        verdicts=options.verdicts[0] if options.verdicts else None, ratings=None, run=options.run,
+        rubric=options.rubric, weights=options.weights, stage=options.stage,
+        ledger_url=options.ledger_url, further=options.verdicts[1:],
+    )  # fmt: skip
+    return evidence_of(wanted, unrated=True)
 
 
 def _require_places(options: GateOptions) -> None:
@@ -136,6 +108,8 @@ def _require_places(options: GateOptions) -> None:
     for option, path in wanted:
         if path is None:
             continue
+        if str(path) == "-":
+            raise UsageError(f"{option} -: name a file; nothing but --json goes to stdout.")
         place = path.resolve()
         if place.is_dir():
             raise UsageError(f"{option} {path}: that is a folder. Name a file in it.")
@@ -177,6 +151,7 @@ def _settings(options: GateOptions, evidence: Evidence, scale: Scale) -> GateSet
         confidence=options.confidence,
         max_unscored=options.max_unscored,
         judge_samples=None if options.calibration else evidence.judge_samples,
+        rescored_here=not evidence.from_file,
     )
 
 
@@ -264,7 +239,7 @@ def _reach(
 
 
 def _notes(evidence: Evidence, calibration: Calibration | None) -> None:
-    if evidence.judge == _OFFLINE:
+    if evidence.offline:
         say("The offline baseline judged these answers: fixed formulas, not an LLM.")
     if calibration is not None and calibration.synthetic:
         say("SYNTHETIC RATINGS: the calibration is of simulated raters; this shows the path only.")
@@ -278,7 +253,7 @@ def show(result: GateResult) -> None:
     from judge.gate import counted, facts
 
     title = Text(
-        f"{result.candidate} less {result.baseline}, paired over "
+        f"{_shown(result.candidate)} less {_shown(result.baseline)}, paired over "
         f"{counted(result.n_questions, 'question')}, {result.confidence:.0%} intervals"
     )
     table = Table(title=title, box=None, padding=(0, 1, 0, 0))
@@ -302,17 +277,25 @@ def show(result: GateResult) -> None:
     say(f"{result.decision.value.upper()}: {result.summary}.")
 
 
+def _shown(name: str) -> str:
+    """A name from a file with what could move the cursor shown as signs."""
+    from judge.report import visible
+
+    return str(visible(name))
+
+
 def _row(one: CriterionResult, prefix: str = "") -> list[Any]:
     from rich.text import Text
 
-    from judge.gate import signed
+    from judge.gate import flag_of, signed
 
     told = signed(one.difference)
     if one.low is not None:
         told += f" [{signed(one.low)}, {signed(one.high)}]"
-    flag = ",\nworse within\nmargin" if one.worse_within_margin else ""
+    words = flag_of(one)
+    flag = ",\n" + words.replace("within ", "within\n").replace(", ", ",\n") if words else ""
     return [
-        Text(prefix + one.criterion), Text(told), f"{one.margin:g}",
+        Text(_shown(prefix + one.criterion)), Text(told), f"{one.margin:g}",
         "–" if one.mde is None else f"{one.mde:.3f}", str(one.n_questions),
         f"{one.decision.value}{flag}",
     ]  # fmt: skip

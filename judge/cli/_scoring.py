@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from judge.anchors import frozen_answers
 from judge.batching import BatchAccount
 from judge.cli import _reporting
 from judge.cli._answers import GivenAnswers, items_of_ledger, read_given
@@ -216,7 +217,13 @@ def _examples(options: ScoreOptions, job: ScoreJob, ledger: Ledger) -> ExamplePo
     """The pool of few-shot examples from the ledger's human ratings, if any are wanted."""
     if not options.shots:
         return None
-    stored = [(row.answer, row.question) for row in ledger.answers()]
+    frozen = frozen_answers(ledger)
+    stored = [
+        (answer, row.question)
+        for row in ledger.answers()
+        for answer in [row.answer]
+        if (answer.question_id, answer.model, answer.sample) not in frozen
+    ]
     return pool_of(ledger.ratings(), stored, job.rubric, options.shots)
 
 

@@ -8,6 +8,7 @@ from judge.comparison._benchmarks import Benchmark, read_benchmarks
 from judge.comparison._body import (
     Calibrated,
     Setting,
+    answer_keys,
     compared_models,
     comparison_body,
     table_body,
@@ -17,10 +18,11 @@ from judge.comparison._published import PublishedTable, TableAnalysis, analyse_t
 from judge.comparison._table import Gap, Standing, paired_gaps, question_scores, standings
 from judge.comparison._trends import Curve, Optimum, Slope, optimum, slopes
 from judge.comparison._weights import REGION, WeightDecisions, even_draws, weight_decisions
-from judge.comparison._words import findings
+from judge.comparison._words import OFFLINE, findings
 from judge.comparison._writing import WrittenComparison, write_comparison
 
 __all__ = [
+    "OFFLINE",
     "REGION",
     "Benchmark",
     "Calibrated",
@@ -36,6 +38,7 @@ __all__ = [
     "WeightDecisions",
     "WrittenComparison",
     "analyse_table",
+    "answer_keys",
     "compared_models",
     "comparison_body",
     "even_draws",

@@ -12,6 +12,9 @@ from typing import Any
 from judge.documents import read_text
 from judge.errors import InputError, UsageError
 
+_COUNTS = ("alias", "samples", "sample_len")
+"""What stands among the metrics of a task and is none."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Benchmark:
@@ -107,7 +110,7 @@ def _numbers(model: str, data: dict[str, Any], path: Path) -> Iterator[Benchmark
             continue
         for metric, value in metrics.items():
             base, _, kind = metric.partition(",")
-            if base.endswith("_stderr") or not _finite(value) or base in ("alias", "samples"):
+            if base.endswith("_stderr") or not _finite(value) or base in _COUNTS:
                 continue
             error = metrics.get(f"{base}_stderr,{kind}" if kind else f"{base}_stderr")
             count = shots.get(task) if isinstance(shots, dict) else None

@@ -1,4 +1,4 @@
-"""Everything that a comparison shows, as plain JSON: one function for a study, one for a table."""
+"""Everything that a comparison shows, as plain JSON: of a study, or of a published table."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from judge.comparison._side_by_side import side_by_side
 from judge.comparison._table import (
     CALIBRATED,
     JUDGE,
+    PRINTED,
     Gap,
     by_pair,
     gap_between,
@@ -69,7 +70,7 @@ class Setting:
 def compared_models(study: Study, wanted: Sequence[str] | None) -> tuple[str, ...]:
     """The models to compare, in the order asked for.
 
-    Raises UsageError for a model without scores, one named twice, and fewer than one.
+    Raises UsageError for a model without scores, and for one named twice.
     """
     if wanted is None:
         return study.model_names
@@ -102,7 +103,7 @@ def comparison_body(
         for gap in gaps
         if gap.criterion == OVERALL
     }
-    basis, estimates = JUDGE, raw_estimates(study, confidence=setting.confidence, rng=rng)
+    basis, estimates = JUDGE, raw_estimates(study, confidence=setting.confidence, seed=setting.seed)
     if calibrated is not None:
         basis = CALIBRATED
         estimates = _in_order(calibrated.estimates, models)
@@ -121,6 +122,7 @@ def comparison_body(
         "basis": basis,
         "calibrated": calibrated is not None,
         "synthetic": evidence.synthetic,
+        "offline": evidence.offline,
         "counts": {
             "answers": len(study),
             "questions": len(np.unique(study.questions)),
@@ -149,6 +151,7 @@ def comparison_body(
                 if calibrated is not None
                 else None,
                 region=setting.region,
+                partial_from=evidence.partial_from,
                 rng=rng,
             ),
             common,
@@ -182,13 +185,14 @@ def table_body(analysis: TableAnalysis, setting: Setting) -> dict[str, Any]:
         "rulers": {},
         "hashes": {},
         "notes": [],
-        "basis": "printed",
+        "basis": PRINTED,
         "calibrated": False,
         "synthetic": False,
+        "offline": False,
         "counts": {"answers": 0, "questions": 0, "models": len(table.models), "ratings": 0},
         "models": [asdict(one) for one in table.facts],
         "estimates": [asdict(one) for one in estimates],
-        "standings": [asdict(one) for one in standings(estimates, (), basis="printed")],
+        "standings": [asdict(one) for one in standings(estimates, (), basis=PRINTED)],
         "differences": [],
         "trends": {
             "epochs": [], "sizes": [], "blends": None, "tuning": [], "brevity": [],
@@ -197,10 +201,12 @@ def table_body(analysis: TableAnalysis, setting: Setting) -> dict[str, Any]:
         "lengths": [],
         "consistency": [],
         "decisions": {
-            **_robustness(analysis.robustness, analysis.flips, {}),
+            **_robustness(
+                analysis.robustness, analysis.flips, [None] * len(analysis.flips), {}
+            ),
             "region": analysis.region, "chosen": dict(analysis.weights), "change": None,
             "left_out": 0, "models_left_out": [], "stages": [], "categories_ignored": False,
-            "basis": "printed",
+            "basis": PRINTED,
         },
         "benchmarks": [],
         "published": {
@@ -359,7 +365,7 @@ def _decisions(
     if found is None:
         return None
     return {
-        **_robustness(found.robustness, found.flips, common),
+        **_robustness(found.robustness, found.flips, found.noise, common),
         "region": found.region,
         "chosen": dict(found.chosen),
         "change": found.change,
@@ -372,7 +378,10 @@ def _decisions(
 
 
 def _robustness(
-    found: WeightRobustness, flips: Sequence[float], common: Mapping[frozenset[str], int]
+    found: WeightRobustness,
+    flips: Sequence[float],
+    noise: Sequence[float | None],
+    common: Mapping[frozenset[str], int],
 ) -> dict[str, Any]:
     return {
         "ranking": list(found.ranking),
@@ -384,8 +393,9 @@ def _robustness(
                 **asdict(pair),
                 "robust": pair.robust,
                 "region_flip_share": share,
+                "noise_flip_share": other,
                 "common_questions": common.get(frozenset((pair.ahead, pair.behind))),
             }
-            for pair, share in zip(found.pairs, flips, strict=True)
+            for pair, share, other in zip(found.pairs, flips, noise, strict=True)
         ],
     }

@@ -20,21 +20,24 @@ _TEMPLATES = Path(__file__).resolve().parent / "templates"
 
 def render_html(body: Fields) -> str:
     """The comparison (see `comparison_body`, `table_body`) as a self-contained page."""
-    cells = words.cells(body)
+    cells, names = words.cells(body), words.names_of(body)
     blends = body["trends"]["blends"]
     return (
         _environment()
         .get_template("comparison.html.j2")
         .render(
             body=body,
-            names=words.names_of(body),
+            names=names,
             models=[one["model"] for one in body["models"]],
             cells=cells,
             pairs=list(dict.fromkeys((d["model"], d["other"]) for d in body["differences"])),
+            wide=[OVERALL, *(name for name in names if name != OVERALL)],
             gaps={(d["criterion"], d["model"], d["other"]): d for d in body["differences"]},
             curves=_curves(body, cells),
             balance=None if blends is None else balance_plot(blends),
-            leaders=words.leaders(body),
+            lead=words.lead(body),
+            offline=words.OFFLINE if body["offline"] else None,
+            decisions_basis=words.decisions_basis(body),
             banner=words.BANNER if body["synthetic"] else None,
             basis=words.BASES[body["basis"]],
             width=WIDTH,

@@ -33,6 +33,9 @@ def _lines(body: Fields) -> Iterator[str]:
     if body["synthetic"]:
         yield f"**{words.BANNER}**"
         yield ""
+    if body["offline"]:
+        yield f"**{words.OFFLINE}**"
+        yield ""
     yield f"Numbers are {words.BASES[body['basis']]}."
     yield f"Source: {safe(body['source'])}. Weights: {safe(body['weights'])}" + (
         f", stage {safe(body['stage'])}." if body["stage"] else "."
@@ -52,6 +55,7 @@ def _lines(body: Fields) -> Iterator[str]:
         yield ""
     yield from _differences(body, names)
     yield from _trends(body, names)
+    yield from _consistency(body, names)
     yield from _published(body, names)
     yield from _decisions(body, names)
     yield from _benchmarks(body)
@@ -125,6 +129,29 @@ def _trends(body: Fields, names: dict[str, str]) -> Iterator[str]:
         yield ""
 
 
+def _consistency(body: Fields, names: dict[str, str]) -> Iterator[str]:
+    if not body["consistency"]:
+        return
+    by = {(one["criterion"], one["model"]): one for one in body["consistency"]}
+    models = list(dict.fromkeys(one["model"] for one in body["consistency"]))
+    yield "## Consistency of a model with itself"
+    yield ""
+    yield "Standard deviation between a model's answers to one question, with the judge's noise."
+    yield ""
+    yield _row(["", *(safe(model) for model in models)])
+    yield _row(["---", *("---:" for _ in models)])
+    for criterion, name in names.items():
+        of = [by.get((criterion, model)) for model in models]
+        told = (
+            words.DASH
+            if one is None
+            else f"{words.number(one['sd'])} {words.bounds(one['low'], one['high'])}"
+            for one in of
+        )
+        yield _row([name, *told])
+    yield ""
+
+
 def _published(body: Fields, names: dict[str, str]) -> Iterator[str]:
     if (table := body["published"]) is None:
         return
@@ -165,6 +192,9 @@ def _decisions(body: Fields, names: dict[str, str]) -> Iterator[str]:
         return
     yield "## What the weights decide"
     yield ""
+    if basis := words.decisions_basis(body):
+        yield basis
+        yield ""
     for pair in found["pairs"]:
         shown = {**pair, "ahead": safe(pair["ahead"]), "behind": safe(pair["behind"])}
         yield f"- {words.pair_sentence(shown, names, found['region'])}"

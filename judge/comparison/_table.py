@@ -17,6 +17,8 @@ JUDGE = "judge"
 """Basis of a difference: the judge's scores, question by question."""
 CALIBRATED = "calibrated"
 """Basis of a difference: two estimates on the people's scale, under common draws."""
+PRINTED = "printed"
+"""Basis of a published table, which has no differences."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +65,8 @@ class Standing:
     """Where a model stands on a criterion.
 
     ``best``: it has the highest value, or its paired interval against the model that has includes
-    0. None where that cannot be said: no value, or no difference on the basis of the table.
+    0. None where that cannot be said: no value, or no difference on the basis of the table. That
+    holds for the highest as well: it is best of others that it can be compared with.
     """
 
     criterion: str
@@ -87,21 +90,26 @@ def question_scores(study: Study, values: Floats) -> Floats:
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
-def raw_estimates(
-    study: Study, *, confidence: float, rng: np.random.Generator
-) -> tuple[Estimate, ...]:
-    """Every model's mean judge score per criterion with its interval; nothing is calibrated."""
+def raw_estimates(study: Study, *, confidence: float, seed: int) -> tuple[Estimate, ...]:
+    """Every model's mean judge score per criterion with its interval; nothing is calibrated.
+
+    Drawn as `judge.aggregation.estimates` draws, per model and from the seed, so that a comparison
+    and a report of the same scores give the same intervals.
+    """
     cube = question_scores(study, study.panel)
-    q, m, c = cube.shape
-    intervals = mean_intervals(cube.reshape(q, m * c), confidence=confidence, rng=rng)
     found = []
-    for model in range(m):
+    for model in range(cube.shape[1]):
         rows = study.models == model
+        intervals = mean_intervals(
+            cube[np.unique(study.questions[rows]), model],
+            confidence=confidence,
+            rng=np.random.default_rng(seed),
+        )
         for at, criterion in enumerate(study.criteria):
             wanted = rows & study.applicable[:, at]
             if not wanted.any():
                 continue
-            interval = intervals[model * c + at]
+            interval = intervals[at]
             scored = wanted & ~np.isnan(study.panel[:, at])
             found.append(
                 Estimate(
@@ -223,7 +231,8 @@ def standings(
     """Which models are the best of each criterion within noise.
 
     Several models may share the highest value; the others are held against the first of them.
-    A gap counts only on ``basis``, that of the table. No correction is made for the number of
+    A gap counts only on ``basis``, that of the table; of a printed one the highest
+    value decides alone. No correction is made for the number of
     models.
     """
     known = by_pair([gap for gap in gaps if gap.basis == basis])
@@ -233,12 +242,23 @@ def standings(
         values = [one.value for one in of if one.value is not None]
         highest = max(values, default=None)
         leader = next((one for one in of if one.value is not None and one.value == highest), None)
+        against = {
+            one.model: None if leader is None else gap_between(
+                known, criterion, leader.model, one.model
+            )
+            for one in of
+        }  # fmt: skip
+        compared = {name for name, gap in against.items() if gap and gap.clear is not None}
         for one in of:
             top = one.value is not None and one.value == highest
-            best: bool | None = True if top else None
-            if not top and one.value is not None and leader is not None:
-                gap = gap_between(known, criterion, leader.model, one.model)
-                best = None if gap is None or gap.clear is None else not gap.clear
+            gap = against[one.model]
+            best: bool | None = None
+            if one is leader:
+                best = True if compared or basis == PRINTED else None
+            elif one.value is not None and gap is not None and gap.clear is not None:
+                best = not gap.clear
+            elif top and basis == PRINTED:
+                best = True
             found.append(Standing(criterion=criterion, model=one.model, top=top, best=best))
     return tuple(found)
 

@@ -30,7 +30,7 @@ from judge.weights import Weights
 REGION = 0.05
 """By default each weight may lie this far from the chosen one."""
 DRAWS = 4000
-_TRIES = 2_000
+_TRIES = 200
 _TIE = 1e-9
 
 
@@ -50,7 +50,9 @@ class WeightDecisions:
 
     ``region`` is how far each weight may lie from the chosen one. ``flips`` gives, per pair of
     ``robustness.pairs``, the share of that region in which the other model leads; ``change`` the
-    share in which any two change places. ``left_out`` counts answers without all their scores, and
+    share in which any two change places. ``noise`` gives, per pair, the share of draws of other
+    questions in which the other model leads under the chosen weights, None where no question has
+    whole answers of both. ``left_out`` counts answers without all their scores, and
     ``models_left_out`` names models that have no answer with all of them.
     """
 
@@ -58,6 +60,7 @@ class WeightDecisions:
     chosen: Mapping[str, float]
     robustness: WeightRobustness
     flips: tuple[float, ...]
+    noise: tuple[float | None, ...]
     change: float
     left_out: int
     models_left_out: tuple[str, ...]
@@ -87,27 +90,41 @@ class _Means:
 def even_draws(region: Polytope, draws: int, rng: np.random.Generator) -> Floats:
     """Weights spread evenly over a region, (draws, c).
 
-    All weights but that with the widest bounds are drawn evenly within theirs; that one is what is
-    left of 1, and a draw counts where it keeps its bounds. Projected onto those coordinates the
-    region is a part of the box, so that kept draws are spread evenly over it. Raises UsageError
-    for a region so thin that hardly any draw is kept.
+    Candidates are even over something that holds the region, and those inside it are kept. Two
+    such wholes take turns until one has enough: a narrow region fills the box of its bounds, a wide
+    one the simplex of weights above its lower bounds. Raises UsageError for a region of which
+    neither finds enough.
     """
     low, high = np.array(region.low), np.array(region.high)
     if (high - low).max() < _TIE:
         return np.tile(low / low.sum(), (draws, 1))
-    last = int((high - low).argmax())
-    kept: list[Floats] = []
-    count = 0
+    kept: tuple[list[Floats], list[Floats]] = ([], [])
     for _ in range(_TRIES):
-        drawn = rng.uniform(low, high, (draws, len(low)))
-        drawn[:, last] = 0.0
-        drawn[:, last] = 1.0 - drawn.sum(axis=1)
-        inside = drawn[(drawn[:, last] >= low[last]) & (drawn[:, last] <= high[last])]
-        kept.append(inside)
-        count += len(inside)
-        if count >= draws:
-            return np.vstack(kept)[:draws]
-    raise UsageError("The region of weights is too thin to draw from. Widen it (--weight-region).")
+        for found, propose in zip(kept, (_box_draws, _simplex_draws), strict=True):
+            drawn = propose(low, high, draws, rng)
+            found.append(drawn[((drawn >= low) & (drawn <= high)).all(axis=1)])
+            if sum(map(len, found)) >= draws:
+                return np.vstack(found)[:draws]
+    raise UsageError(
+        "Too little can be drawn from this region of weights: give another --weight-region."
+    )
+
+
+def _box_draws(low: Floats, high: Floats, draws: int, rng: np.random.Generator) -> Floats:
+    """Even draws of all weights but the one with the widest bounds, which is what is left of 1.
+
+    Projected onto those coordinates the region is a part of the box.
+    """
+    last = int((high - low).argmax())
+    drawn = rng.uniform(low, high, (draws, len(low)))
+    drawn[:, last] = 0.0
+    drawn[:, last] = 1.0 - drawn.sum(axis=1)
+    return np.asarray(drawn)
+
+
+def _simplex_draws(low: Floats, high: Floats, draws: int, rng: np.random.Generator) -> Floats:
+    """Even draws of the weights that lie above their lower bounds and sum to 1."""
+    return np.asarray(low + (1.0 - low.sum()) * rng.dirichlet(np.ones(len(high)), draws))
 
 
 def weight_decisions(
@@ -118,14 +135,16 @@ def weight_decisions(
     *,
     levels: Mapping[tuple[str, str], float | None] | None = None,
     region: float = REGION,
+    partial_from: int | None = None,
     draws: int = DRAWS,
     rng: np.random.Generator,
 ) -> WeightDecisions | None:
     """What the weights decide on a study; None with fewer than two models that can be compared.
 
     ``levels`` are calibrated means by (model, criterion). They take the place of the judge's
-    (``basis``) where every model has all of them and the overall is a plain weighted mean. Of the
-    judge's means the sampling noise takes part too: ``noise_flip_share``, ``joint_flip_share``.
+    (``basis``) where every model has all of them and the overall is a plain weighted mean. What
+    other questions would do (``noise``) is always seen on the judge's scores. ``partial_from`` is
+    that of the study's overall, for the stages.
 
     Works on answers with all their applicable scores. The profile's caps act on single answers;
     weights of its categories are left aside (``categories_ignored``), because the region is one of
@@ -147,11 +166,9 @@ def weight_decisions(
     bounds = polytope_around(list(chosen.values()), region)
     better = None if overall is not None else _calibrated(means.models, criteria, levels)
     scores = means.scores if better is None else better
-    noise = _score_draws(means, rng) if overall is None and better is None else None
     robustness = weight_robustness(
-        scores, chosen, models=means.models, polytope=bounds, rng=rng, overall=overall,
-        score_draws=noise,
-    )  # fmt: skip
+        scores, chosen, models=means.models, polytope=bounds, rng=rng, overall=overall
+    )
     drawn = even_draws(bounds, draws, rng)
     found = drawn @ scores.T if overall is None else overall(drawn)
     place = {name: at for at, name in enumerate(means.models)}
@@ -164,22 +181,25 @@ def weight_decisions(
         chosen=chosen,
         robustness=robustness,
         flips=tuple(float(share) for share in turned.mean(axis=0)),
+        noise=_noise(_question_overalls(means, rubric, weights, chosen), one, two, rng),
         change=float((turned == 1).any(axis=1).mean()),
         left_out=means.left_out,
         models_left_out=means.names_left_out,
-        stages=stage_profiles(study, rubric, weights),
+        stages=stage_profiles(study, rubric, weights, partial_from=partial_from),
         categories_ignored=bool(weights.categories) and stage is None,
         basis=JUDGE if better is None else CALIBRATED,
     )
 
 
-def stage_profiles(study: Study, rubric: Rubric, weights: Weights) -> tuple[StageProfile, ...]:
+def stage_profiles(
+    study: Study, rubric: Rubric, weights: Weights, *, partial_from: int | None = None
+) -> tuple[StageProfile, ...]:
     """The models under the weights of every stage of the profile, caps included."""
     criteria = [name for name in study.criteria if name != OVERALL]
     plain = study.of_criteria(criteria)
     found = []
     for stage, vector in weights.stages.items():
-        overall = overall_function(plain, rubric, weights, stage)
+        overall = overall_function(plain, rubric, weights, stage, partial_from=partial_from)
         values = overall(plain.panel, plain.applicable)
         one = plain.with_overall(overall)
         cube = question_scores(one, np.column_stack([plain.panel, values]))[:, :, -1]
@@ -239,13 +259,44 @@ def _calibrated(
     return np.array(found, np.float64)
 
 
-def _score_draws(means: _Means, rng: np.random.Generator) -> Floats | None:
-    """Draws of the means (draws, models, criteria) on the questions that all models answered."""
-    kept = complete(means.cube.reshape(len(means.cube), -1))
-    if not kept.any():
-        return None
-    flat = means.cube[kept].reshape(int(kept.sum()), -1)
-    return joint_draws(flat, rng=rng).reshape(-1, *means.cube.shape[1:])
+def _question_overalls(
+    means: _Means, rubric: Rubric, weights: Weights, chosen: Mapping[str, float]
+) -> Floats:
+    """Overalls under the chosen weights, (questions, models), of whole answers; NaN without one."""
+    n = len(means.models)
+    cells = means.questions * n + means.numbers
+    there, numbers = np.unique(cells, return_inverse=True)
+    of_cells = answer_overall(
+        means.values, numbers.reshape(-1), np.zeros(len(cells), np.int64), len(there),
+        applicable=means.applicable, caps=_caps(rubric, weights, list(chosen)),
+    )  # fmt: skip
+    vector = np.array(list(chosen.values()))
+    found = np.full(len(means.cube) * n, np.nan)
+    # What applies to an answer may weigh nothing: then it has no overall.
+    weighs = np.bincount(numbers.reshape(-1), weights=means.applicable @ vector) > 0
+    found[there] = np.where(weighs, of_cells(vector[None])[0], np.nan)
+    return found.reshape(-1, n)
+
+
+def _noise(
+    overalls: Floats, one: np.ndarray, two: np.ndarray, rng: np.random.Generator
+) -> tuple[float | None, ...]:
+    """Per pair of models (of which ``one`` leads) how often other questions put ``two`` ahead.
+
+    Draws of the pair's mean difference over the questions that both have, a tie counting half.
+    """
+    found: list[float | None] = []
+    for ahead, behind in zip(one.tolist(), two.tolist(), strict=True):
+        pair = overalls[:, [ahead, behind]]
+        pair = pair[complete(pair)]
+        if not len(pair):
+            found.append(None)
+            continue
+        drawn = joint_draws(pair, rng=rng)
+        lead = drawn[:, 0] - drawn[:, 1]
+        turned = np.where(np.abs(lead) <= _TIE, 0.5, (lead < 0).astype(np.float64))
+        found.append(float(turned.mean()))
+    return tuple(found)
 
 
 def _caps(

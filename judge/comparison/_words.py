@@ -15,6 +15,10 @@ BANNER = (
     "SYNTHETIC RATINGS: simulated raters took part. These numbers show the path, and nothing about "
     "any model."
 )
+OFFLINE = (
+    "The offline baseline judged these answers: fixed formulas, not an LLM. They show what a "
+    "comparison looks like, and rank nothing."
+)
 BASES = {
     "judge": "not calibrated: mean scores of the judge, which people's ratings have not corrected",
     "calibrated": "calibrated: estimates on the scale of people's ratings, which carry the judge's "
@@ -146,6 +150,11 @@ def pair_sentence(pair: Fields, names: Mapping[str, str], region: float) -> str:
         text += ". No single weight turns it round"
     if (noise := pair["noise_flip_share"]) is not None:
         text += f". Other questions would turn it round in {percent(noise)} of draws"
+    elif pair["common_questions"] is not None:
+        text += (
+            ". What other questions would do cannot be said: none has all scores of an answer of "
+            "both"
+        )
     return text + "."
 
 
@@ -153,6 +162,45 @@ def leaders(body: Fields) -> Sequence[str]:
     """The models that are best overall within noise, the highest first."""
     of = [one for one in body["standings"] if one["criterion"] == "overall" and one["best"]]
     return [one["model"] for one in sorted(of, key=lambda one: not one["top"])]
+
+
+def lead(body: Fields) -> str:
+    """Who leads, in a sentence; empty of a single model, and of formulas, which rank nothing."""
+    if len(body["models"]) < 2 or body["offline"]:
+        return ""
+    names = leaders(body)
+    if not names:
+        return "No models have an overall that could be compared."
+    if len(names) > 1:
+        told = f"{', '.join(names[:-1])} and {names[-1]}"
+        text = f"Overall, {told} are each the best within noise"
+    else:
+        text = f"Overall, {names[0]} is the best, beyond noise"
+    of = [one for one in body["standings"] if one["criterion"] == "overall"]
+    unknown = [one["model"] for one in of if one["best"] is None]
+    rest = f", among those that can be compared (not {', '.join(unknown)})" if unknown else ""
+    return f"{text}{rest}."
+
+
+def decisions_basis(body: Fields) -> str:
+    """On what the section of weights rests where that is not what the table shows; else empty."""
+    found = body["decisions"]
+    if found is None or not found["pairs"]:
+        return ""
+    parts = []
+    if body["basis"] != found["basis"]:
+        parts.append("on the judge's own scores, not on the human scale of the table")
+    if found["left_out"]:
+        parts.append(
+            "on answers with all their scores alone "
+            f"({counted(found['left_out'], 'answer')} left out)"
+        )
+    if not parts:
+        return ""
+    return (
+        f"What follows on weights rests {' and '.join(parts)}: its leads need not be those of the "
+        "differences."
+    )
 
 
 def findings(body: Fields) -> list[str]:
@@ -179,5 +227,7 @@ def findings(body: Fields) -> list[str]:
         found += [f"{curve['label']}: {optimum_sentence(one, 'Overall')}" for one in overall]
     found += [f"{one['label']}: {brevity_sentence(one)}" for one in body["trends"]["brevity"]]
     if (decisions := body["decisions"]) is not None:
+        if basis := decisions_basis(body):
+            found.append(basis)
         found += [pair_sentence(pair, names, decisions["region"]) for pair in decisions["pairs"]]
     return found

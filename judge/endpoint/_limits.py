@@ -199,7 +199,16 @@ class Budget:
         self.spent = 0.0
         self._reserved = 0.0
         self._under_way = 0
-        self._changed = asyncio.Condition()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._condition = asyncio.Condition()
+
+    @property
+    def _changed(self) -> asyncio.Condition:
+        """The condition of the running loop: runs one after the other have loops of their own."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._loop, self._condition = loop, asyncio.Condition()
+        return self._condition
 
     @staticmethod
     def parse(text: str) -> tuple[float, str]:

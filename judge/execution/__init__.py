@@ -4,6 +4,7 @@ from judge.execution._executor import CallRequest, Executor, Job, Known, Progres
 from judge.execution._keys import call_key, known_capabilities, repair_key
 from judge.execution._session import (
     INTERRUPTED,
+    OUT_OF_TIME,
     Account,
     SessionTask,
     carry_on,
@@ -15,6 +16,7 @@ from judge.execution._writer import LedgerWriter, writing
 
 __all__ = [
     "INTERRUPTED",
+    "OUT_OF_TIME",
     "Account",
     "CallRequest",
     "Executor",

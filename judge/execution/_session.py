@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -19,6 +20,9 @@ from judge.ledger import Ledger
 
 INTERRUPTED = "interrupted"
 """Why a run stopped that a person or a supervisor ended (SIGINT, SIGTERM)."""
+
+OUT_OF_TIME = "time limit"
+"""Why a run stopped whose deadline came."""
 
 _TICK_S = 0.2
 _AT_ONCE = 2  # interrupts after which calls in flight are not waited for
@@ -75,6 +79,7 @@ async def run_session(
     give_up: Callable[[Capabilities, str | None], Capabilities | None],
     open_endpoint: Callable[[], ChatEndpoint],
     on_tick: Callable[[A, ChatEndpoint], None] | None = None,
+    deadline: float | None = None,
 ) -> A:
     """Run a plan to its end, one rung lower each time that the server refuses a parameter.
 
@@ -84,6 +89,7 @@ async def run_session(
     left to give up. ``on_tick`` is called a few times per second and at the end of every rung.
 
     SIGINT and SIGTERM stop the run and let calls in flight come back; a second one does not wait.
+    A ``deadline`` (of `time.monotonic`) stops it as one signal does.
     Raises EndpointError when the run cannot go on; all finished work is kept.
     """
     earlier: A | None = None
@@ -92,7 +98,7 @@ async def run_session(
         outcome = task.outcome
         endpoint = open_endpoint()
         try:
-            await _run(ledger, writer, task, units(), endpoint, on_tick)
+            await _run(ledger, writer, task, units(), endpoint, on_tick, deadline)
             return outcome
         except UnsupportedParameter as problem:
             if outcome.progress.stopped:
@@ -118,6 +124,7 @@ async def _run(
     units: Iterable[T],
     endpoint: ChatEndpoint,
     on_tick: Callable[[A, ChatEndpoint], None] | None,
+    deadline: float | None,
 ) -> None:
     """One rung; an interrupt lets calls in flight come back, a second one does not."""
     outcome = task.outcome
@@ -132,7 +139,7 @@ async def _run(
         )
         ticker = asyncio.create_task(_tick(outcome, endpoint, on_tick))
         try:
-            with _interrupts(executor):
+            with _interrupts(executor), _time_limit(executor, deadline):
                 await executor.run(task, units)
         finally:
             ticker.cancel()
@@ -172,6 +179,20 @@ def _interrupts(executor: Executor[Any]) -> Iterator[None]:
             loop.remove_signal_handler(number)
         if received:
             executor.progress.stopped = INTERRUPTED
+
+
+@contextmanager
+def _time_limit(executor: Executor[Any], deadline: float | None) -> Iterator[None]:
+    """Stop the run when the deadline comes."""
+    if deadline is None:
+        yield
+        return
+    left = max(0.0, deadline - time.monotonic())
+    timer = asyncio.get_running_loop().call_later(left, executor.stop, OUT_OF_TIME)
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 async def _tick(

@@ -22,7 +22,7 @@ from judge.gate._result import (
     TotalFailures,
 )
 from judge.gate._signs import SignFlip, sign_flip
-from judge.gate._words import attainability_lines, counted, signed, undecided
+from judge.gate._words import attainability_lines, counted, flag_of, signed, undecided
 
 __all__ = [
     "Bounds",
@@ -42,6 +42,7 @@ __all__ = [
     "facts",
     "failures_words",
     "first_levels",
+    "flag_of",
     "gate",
     "holm",
     "interval",

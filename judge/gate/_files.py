@@ -7,7 +7,7 @@ from xml.etree import ElementTree as Tree
 
 from judge.gate._failures import failures_words
 from judge.gate._result import CriterionResult, Decision, GateResult
-from judge.gate._words import attainability_lines, counted, signed, undecided
+from judge.gate._words import attainability_lines, counted, flag_of, signed, undecided
 
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
@@ -68,8 +68,8 @@ def sentence(one: CriterionResult) -> str:
     )
     if one.mde is not None:
         told += f", smallest visible drop {one.mde:.3f}"
-    if one.worse_within_margin:
-        told += ", worse within the margin"
+    if flag := flag_of(one):
+        told += f", {flag}"
     if one.decision is Decision.INCONCLUSIVE:
         told += f"; {undecided(one)}"
     found = one.total_failures
@@ -108,7 +108,7 @@ def facts(result: GateResult) -> list[str]:
         names = ", ".join(
             one.criterion for one in (result.overall, *result.criteria) if one.worse_within_margin
         )
-        lines.append(f"worse, but not shown to be by more than the margin: {names}")
+        lines.append(f"worse, but not called a regression: {names}")
     for model, alone in (
         (result.baseline, result.baseline_only), (result.candidate, result.candidate_only),
     ):  # fmt: skip
@@ -119,8 +119,8 @@ def facts(result: GateResult) -> list[str]:
     if failures.candidate_more or failures.baseline_more:
         lines.append(
             f"questions with more missing verdicts of the candidate: {failures.candidate_more}, of "
-            f"the baseline: {failures.baseline_more} (p {failures.p:.3f} that the "
-            "candidate does not fail more often)"
+            f"the baseline: {failures.baseline_more} (if neither failed more often, as many or "
+            f"more of the candidate would be seen with probability {failures.p:.3f})"
         )
     lines += [
         f"total failures on {one.criterion}: {failures_words(one.total_failures)}"
@@ -143,7 +143,7 @@ def _table(results: tuple[CriterionResult, ...]) -> list[str]:
     for one in results:
         span = "\u2013" if one.low is None else f"{signed(one.low)} to {signed(one.high)}"
         mde = "\u2013" if one.mde is None else f"{one.mde:.3f}"
-        flag = ", worse within margin" if one.worse_within_margin else ""
+        flag = f", {flag_of(one)}" if flag_of(one) else ""
         rows.append(
             f"| {_cell(one.criterion)} | {signed(one.difference)} | {span} | {one.margin:g} "
             f"| {mde} | {one.n_questions} | {one.decision.value}{flag} |"

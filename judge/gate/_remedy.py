@@ -11,13 +11,14 @@ from judge.gate._words import counted, signed
 from judge.planning import (
     ASSUMED_NOISE,
     Components,
+    Prices,
     assumed_components,
     half_width,
     questions_for,
 )
 
-QUESTION_COST = 10.0
-"""Of a new question, which a person writes and checks; an answer and a judgment cost 1 each."""
+PRICES = Prices()
+"""Those of `judge plan gate`: a new question 10, an answer and a judgment 1 each."""
 
 _MOST_QUESTIONS = 10_000
 _MOST_SAMPLES = 50
@@ -57,7 +58,12 @@ def remedy_for(
     assumed = False
     if missing.share > settings.max_unscored or passes_without_missing:
         what = counted(missing.total, "missing verdict")
-        text = f"score the {what} again (--retry-unscored REASON)"
+        how = (
+            "score the {} again (--retry-unscored REASON)"
+            if settings.rescored_here
+            else "have the {} judged again where the file comes from"
+        )
+        text = how.format(what)
         best = _Option("rescore", missing.total, float(missing.total), text)
     elif gap <= _CLOSE * margin:
         best = _none(
@@ -67,9 +73,8 @@ def remedy_for(
         )
     else:
         confidence = settings.confidence if value > -margin else 1 - 2 * level
-        known = components
-        if known is None or (known.answer is None and known.judge is None):
-            known, assumed = assumed_components(sd, ASSUMED_NOISE), True
+        known = (components or assumed_components(sd)).with_noise()
+        assumed = known.noise_assumed
         options = sorted(
             _options(gap, confidence, sd, questions, known, settings, least),
             key=lambda one: one.cost,
@@ -111,19 +116,20 @@ def _options(
     if questions >= least and (known.answer is not None or known.judge is not None):
         more = _least(lambda extra: enough(known.variance(answers + extra)))
         if more is not None:
-            cost = 2 * questions * more * (1.0 + samples)
+            cost = 2 * questions * more * (PRICES.answer + samples * PRICES.judgment)
             text = f"{counted(more, 'more sample')} per question"
             found.append(_Option("answers", more, cost, text))
     if questions >= least and known.judge is not None:
         more = _least(lambda extra: enough(known.variance(answers, samples + extra)))
         if more is not None:
-            cost = 2 * questions * answers * more
+            cost = 2 * questions * answers * more * PRICES.judgment
             text = f"{counted(more, 'more judge sample')} per answer"
             found.append(_Option("judge_samples", more, cost, text))
     wanted = questions_for(gap, sd, confidence)
     if wanted is not None and wanted <= _MOST_QUESTIONS:
         more = max(1, max(wanted, least) - questions)
-        cost = more * (2 * answers * (1.0 + samples) + QUESTION_COST)
+        each = 2 * answers * (PRICES.answer + samples * PRICES.judgment)
+        cost = more * (each + PRICES.question)
         found.append(_Option("questions", more, cost, counted(more, "more question")))
     return found
 

@@ -27,6 +27,7 @@ class GateSettings:
     whose scores cannot move (with the reason). ``spans`` gives how far apart a criterion's best and
     worst score lie where that is less than 1. ``confidence`` is that of the two-sided intervals;
     its one-sided half, alpha, is the risk of passing a regression and of calling one that is none.
+    ``rescored_here``: missing verdicts can be asked for again in the ledger they come from.
     """
 
     margins: Mapping[str, float]
@@ -36,6 +37,7 @@ class GateSettings:
     confidence: float = 0.90
     max_unscored: float = 0.05
     judge_samples: int | None = None
+    rescored_here: bool = True
 
     @property
     def alpha(self) -> float:

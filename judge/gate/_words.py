@@ -67,8 +67,8 @@ def reasons_of(result: GateResult, one_sided: bool) -> tuple[str, ...]:
         if one.decision is Decision.REGRESS:
             lines.append(
                 f"{one.criterion}: {signed(one.difference)} [{signed(one.low)}, "
-                f"{signed(one.high)}], worse than the margin of {one.margin:g} beyond doubt "
-                f"(p {_p(one.p_regress)} at the level {_p(one.level)})"
+                f"{signed(one.high)}], shown to be worse than the margin of {one.margin:g} "
+                f"(p {_p(one.p_regress)}, {_level(one.level)})"
             )
     if result.decision is Decision.INCONCLUSIVE:
         lines += [
@@ -94,12 +94,14 @@ def undecided(one: CriterionResult) -> str:
         sure = one.best_high is not None and one.best_high < -one.margin
         rest = "; worse than the margin even with all of these in its favour" if sure else ""
         return f"{one.note}{rest}"
+    if one.level == 0:
+        return "not tested: a category is looked at once the overall has regressed"
     if one.missing.total and one.low > -one.margin:
         return f"{one.note}, and set against the candidate they forbid a pass"
     if one.high is not None and one.high < -one.margin:
         return (
             f"worse than the margin of {one.margin:g} on its own, not after the correction for "
-            f"several criteria (p {_p(one.p_regress)} at the level {_p(one.level)})"
+            f"several criteria (p {_p(one.p_regress)}, {_level(one.level)})"
         )
     return (
         f"{signed(one.difference)} [{signed(one.low)}, {signed(one.high)}] does not tell whether "
@@ -107,9 +109,19 @@ def undecided(one: CriterionResult) -> str:
     )
 
 
+def flag_of(one: CriterionResult) -> str:
+    """How a criterion that is worse and yet no regression is called; empty of any other."""
+    if not one.worse_within_margin or one.low is None:
+        return ""
+    if one.low >= -one.margin:
+        return "worse within margin"
+    sure = one.high is not None and one.high < -one.margin
+    return "worse, not decided" if sure else "worse, size unclear"
+
+
 def attainability_lines(result: GateResult) -> list[str]:
-    """Which margins an unchanged candidate is not expected to pass with these questions."""
-    parts = []
+    """Which margins an unchanged candidate is not expected to pass here, a line each."""
+    lines = []
     for one in (result.overall, *result.criteria):
         found = one.attainability
         if found is None or found.attainable:
@@ -119,12 +131,17 @@ def attainability_lines(result: GateResult) -> list[str]:
         else:
             surely = "" if found.needed_80 is None else f", {found.needed_80:,} for 80 %"
             needed = f"{counted(found.needed, 'question')} for a half{surely}"
-        parts.append(
+        lines.append(
+            "margin not attainable for an unchanged model: "
             f"{one.criterion} {found.margin:g} (with {counted(found.questions, 'question')} its "
             f"lower bound is expected at {signed(-found.bound)} and it passes with "
             f"{found.chance:.0%}; {needed})"
         )
-    return [f"margins not attainable for an unchanged model: {'; '.join(parts)}"] if parts else []
+    return lines
+
+
+def _level(value: float | None) -> str:
+    return f"the level after correction being {_p(value)}"
 
 
 def _p(value: float | None) -> str:

@@ -165,8 +165,7 @@ def _judgment(
         detail = f"the metric failed: {words}"
     else:
         value = score.number()
-        if name not in options.scales:
-            _require_high_is_good(metric, value)
+        _require_right_way_round(metric, value, options.scales.get(name))
     return Judgment(
         question_id=question_id, model=model, criterion=name, judge=judge, settings=settings,
         answer_sample=number, value=value, reason=reason, scale=UNIT,
@@ -174,17 +173,31 @@ def _judgment(
     )  # fmt: skip
 
 
-def _require_high_is_good(metric: Node, value: float) -> None:
-    """Refuse a metric whose passes are the low scores: nothing in the file says so."""
+def _require_right_way_round(metric: Node, value: float, scale: tuple[float, float] | None) -> None:
+    """Refuse a scale that the file's own passes contradict.
+
+    Without a scale high scores are good, and a metric that passes on low ones is refused, since it
+    is the only thing in the file that says so. A scale that calls low scores good is refused where
+    high ones pass. One that calls high scores good is taken at its word.
+    """
     threshold, success = metric.get("threshold"), metric.get("success")
     if threshold is None or success is None:
         return
-    if success.truth() != (value >= threshold.number()):
-        name = metric.at("name").name()
+    name, passed, limit = metric.at("name").name(), success.truth(), threshold.number()
+    found = (
+        f"success {str(success.value).lower()} with score {value:.15g} and threshold {limit:.15g}"
+    )
+    if scale is None and passed != (value >= limit):
         raise metric.error(
             "a pass exactly where the score reaches the threshold",
-            f"success {str(success.value).lower()} with score {value:.15g} and threshold "
-            f"{threshold.number():.15g}",
+            found,
             remedy="Where low scores of a metric are good ones (in older versions Toxicity, Bias "
             f'and Hallucination), say so with --scale "{name}=1:0", else with --scale "{name}=0:1"',
+        )
+    if scale is not None and scale[0] > scale[1] and passed != (value <= limit):
+        raise metric.error(
+            f"a pass exactly where the score is at or below the threshold, as --scale "
+            f'"{name}={scale[0]:.15g}:{scale[1]:.15g}" says',
+            found,
+            remedy=f"High scores of {name} are good ones in this file: leave --scale out",
         )

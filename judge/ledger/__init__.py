@@ -10,6 +10,7 @@ from judge.ledger._protocol import (
     Ledger,
     Review,
     Run,
+    SeriesEvent,
     StoredAnswer,
     StoredVerdict,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "Ledger",
     "Review",
     "Run",
+    "SeriesEvent",
     "StoredAnswer",
     "StoredVerdict",
     "open_ledger",

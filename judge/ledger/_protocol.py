@@ -110,6 +110,21 @@ class Review:
     """When it was noted (UTC, ISO 8601); set by the ledger."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeriesEvent:
+    """Something that happened once in a series of nights: ``kind`` and ``name`` say what.
+
+    ``body`` is JSON.
+    """
+
+    series: str
+    kind: str
+    name: str
+    body: Mapping[str, Any]
+    at: str = ""
+    """When it was noted (UTC, ISO 8601); set by the ledger."""
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """Outcome of asking for work: keys now ours, and keys that turned out to be finished."""
@@ -292,6 +307,20 @@ class Ledger(Protocol):
 
     def reviews(self) -> list[Review]:
         """All reviews, oldest first."""
+        ...
+
+    def add_series_event(self, event: SeriesEvent) -> None:
+        """Note what happened in a series.
+
+        The same event again is not stored twice. Raises LedgerError if the ledger holds another
+        body for the same series, kind and name.
+        """
+        ...
+
+    def series_events(
+        self, series: str | None = None, kind: str | None = None
+    ) -> list[SeriesEvent]:
+        """What happened in a series (None: in all), in the order in which it was noted."""
         ...
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from judge.canonical import canonical, digest, text_hash
 from judge.errors import LedgerError
 from judge.ledger import _rows
-from judge.ledger._protocol import BatchEvent, Review, Run, StoredAnswer
+from judge.ledger._protocol import BatchEvent, Review, Run, SeriesEvent, StoredAnswer
 from judge.ledger._sql_tables import SqlTables, dated, quoted
 from judge.questions import question_to_dict
 from judge.records import Answer, Question, Rating
@@ -213,6 +213,35 @@ class SqlRecords(SqlTables):
             for escalation, decision, reviewer, note, at in self._select(
                 columns, "reviews", {}, "id"
             )
+        ]
+
+    def add_series_event(self, event: SeriesEvent) -> None:
+        """Note what happened in a series."""
+        columns = ("series", "kind", "name", "body")
+        row = (event.series, event.kind, event.name, canonical(dict(event.body)).decode())
+        with self._db.transaction(alone_in="series_events"):
+            ((there,),) = self._add(
+                "series_events", columns, [row],
+                identity=("series", "kind", "name"), near=("series", "name"), read=("body",),
+            )  # fmt: skip
+        if there != row[-1]:
+            raise LedgerError(
+                f"{self._db.place}: the series {event.series} holds another {event.kind} "
+                f"{event.name}. What happened is never overwritten."
+            )
+
+    def series_events(
+        self, series: str | None = None, kind: str | None = None
+    ) -> list[SeriesEvent]:
+        """What happened in a series (None: in all), in the order in which it was noted."""
+        columns = ("series", "kind", "name", "body", "created_at")
+        where = {
+            column: None if value is None else [value]
+            for column, value in (("series", series), ("kind", kind))
+        }
+        return [
+            SeriesEvent(series=of, kind=what, name=name, body=json.loads(body), at=at)
+            for of, what, name, body, at in self._select(columns, "series_events", where, "id")
         ]
 
     def _append_row(self, table: str, columns: Sequence[str], row: _rows.Row) -> None:

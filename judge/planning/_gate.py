@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -122,7 +122,8 @@ class Components:
     on one answer. ``answer`` is None where no question was answered twice, ``judge`` None where
     the judge's samples are not known: each is then contained in the one before it.
     ``questions``, ``answers``, ``judge_samples`` are those of the pilot, ``pairs`` the number of
-    pairs of models that the interaction is a mean over. ``assumed``: nothing was measured.
+    pairs of models that the interaction is a mean over. ``assumed``: nothing was measured;
+    ``noise_assumed``: the split into questions and answers was not (see `with_noise`).
     """
 
     interaction: float
@@ -133,6 +134,7 @@ class Components:
     judge_samples: int | None
     pairs: int
     assumed: bool = False
+    noise_assumed: bool = False
 
     def variance(self, answers: float, judge_samples: float | None = None) -> float:
         """Var(d) of a design; what was not told apart does not shrink with it."""
@@ -146,12 +148,29 @@ class Components:
         """The standard deviation of a question's difference in a design."""
         return math.sqrt(self.variance(answers, judge_samples))
 
+    def with_noise(self) -> Components:
+        """These, with `ASSUMED_NOISE` of the variance as answers' where nothing tells it apart.
+
+        With one answer per question and no samples of the judge all variance looks like that of
+        questions, and no further answer would be of any use.
+        """
+        if self.answer is not None or self.judge is not None:
+            return self
+        total = self.variance(self.answers)
+        return replace(
+            self,
+            interaction=total * (1 - ASSUMED_NOISE),
+            answer=total * ASSUMED_NOISE * self.answers / 2,
+            noise_assumed=True,
+        )
+
     def table(self) -> list[tuple[str, float, float]]:
         """The D-study's rows: component, its part of Var(d) in the pilot's design, its share."""
         samples = self.judge_samples or 1
         parts = [("question × model", self.interaction)]
         if self.answer is not None:
-            parts.append(("answer sampling", 2 * self.answer / self.answers))
+            name = "answer sampling (assumed)" if self.noise_assumed else "answer sampling"
+            parts.append((name, 2 * self.answer / self.answers))
         if self.judge is not None:
             parts.append(("judge noise", 2 * self.judge / samples / self.answers))
         total = sum(part for _, part in parts)
@@ -162,7 +181,7 @@ def assumed_components(sd: float = ASSUMED_SD, noise: float = ASSUMED_NOISE) -> 
     """Components from a standard deviation of single-answer differences and its noise share."""
     return Components(
         interaction=sd**2 * (1 - noise), answer=sd**2 * noise / 2, judge=None, questions=0,
-        answers=1, judge_samples=None, pairs=0, assumed=True,
+        answers=1, judge_samples=None, pairs=0, assumed=True, noise_assumed=True,
     )  # fmt: skip
 
 
@@ -225,11 +244,14 @@ def gate_components(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prices:
-    """What one of each costs, in any unit: a model's answer, a judge's sample, a new question."""
+    """What one of each costs, in any unit: a model's answer, a judge's sample, a new question.
+
+    A new question is dearer by default, since a person writes and checks it.
+    """
 
     answer: float = 1.0
     judgment: float = 1.0
-    question: float = 0.0
+    question: float = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from judge.probes._findings import findings
 from judge.probes._plan import Batch, Study, plan_study
 from judge.probes._report import bounds, render_html, signed
 from judge.probes._run import Collected, carry_out, study_workload
+from judge.probes._transforms import verbosity
 
 __all__ = [
     "PROBES",
@@ -23,4 +24,5 @@ __all__ = [
     "render_html",
     "signed",
     "study_workload",
+    "verbosity",
 ]

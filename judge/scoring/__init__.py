@@ -10,7 +10,7 @@ from judge.scoring._plan import (
     item_of,
     planned_units,
 )
-from judge.scoring._run import collect, missing_calls, record_panel, score, workload
+from judge.scoring._run import collect, expected_rulers, missing_calls, record_panel, score, workload
 
 __all__ = [
     "Item",
@@ -19,6 +19,7 @@ __all__ = [
     "Unit",
     "can_be_asked",
     "collect",
+    "expected_rulers",
     "item_of",
     "missing_calls",
     "planned_units",

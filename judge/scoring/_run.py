@@ -51,15 +51,17 @@ async def score(
     open_endpoint: Callable[[], ChatEndpoint],
     on_tick: OnTick | None = None,
     examples: ExamplePool | None = None,
+    deadline: float | None = None,
 ) -> ScoreRun:
     """Judge every item on every applicable criterion; what the ledger holds is not paid again.
 
     Where the server refuses structured output or a decoding parameter before it accepted anything,
     the next rung of the fallback ladder is tried, remembered in the ledger, and is part of the
-    rulers from then on. Raises EndpointError when the run cannot go on; all finished work is kept.
+    rulers from then on. At the ``deadline`` (of `time.monotonic`) nothing more is sent. Raises
+    EndpointError when the run cannot go on; all finished work is kept.
     """
     plan = _Plan(ledger, items, rubric, spec, settings, examples)
-    return await _execute(plan, open_endpoint, on_tick)
+    return await _execute(plan, open_endpoint, on_tick, deadline)
 
 
 async def collect(
@@ -122,7 +124,10 @@ class _Plan:
 
 
 async def _execute(
-    plan: _Plan, open_endpoint: Callable[[], ChatEndpoint], on_tick: OnTick | None
+    plan: _Plan,
+    open_endpoint: Callable[[], ChatEndpoint],
+    on_tick: OnTick | None,
+    deadline: float | None = None,
 ) -> ScoreRun:
     async with writing(plan.ledger) as writer:
         if plan.spec.offline:
@@ -158,6 +163,7 @@ async def _execute(
             give_up=give_up,
             open_endpoint=opened,
             on_tick=on_tick,
+            deadline=deadline,
         )
 
 
@@ -175,6 +181,18 @@ def workload(
     """
     plan = _Plan(ledger, items, rubric, spec, settings, examples)
     return workload_of(plan.units(), _planning_task(plan).missing_calls)
+
+
+def expected_rulers(
+    ledger: Ledger,
+    rubric: Rubric,
+    spec: ModelSpec,
+    settings: ScoreSettings,
+    examples: ExamplePool | None = None,
+) -> dict[str, str]:
+    """The rulers (criterion → ruler) that `score` would start with now."""
+    plan = _Plan(ledger, [], rubric, spec, settings, examples)
+    return plan.rulers(plan.known_capabilities())
 
 
 def missing_calls(

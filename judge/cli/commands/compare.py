@@ -9,7 +9,8 @@ import typer
 
 from judge.cli._options import DEFAULT_LEDGER, Json, Ledger, Stage
 from judge.cli._root import app
-from judge.cli.commands.calibrate import Confidence, FileRubric, Ratings, RunId, Seed, Verdicts
+from judge.cli.commands.calibrate import Confidence, FileRubric, Ratings, RunId, Seed
+from judge.cli.commands.gate import VerdictFiles
 
 DEFAULT_COMPARISON = Path("plumbline-comparison")
 
@@ -17,7 +18,7 @@ DEFAULT_COMPARISON = Path("plumbline-comparison")
 @app.command()
 def compare(
     run: RunId = None,
-    verdicts: Verdicts = None,
+    verdicts: VerdictFiles = None,
     ratings: Ratings = None,
     rubric: FileRubric = None,
     answers: Annotated[
@@ -118,8 +119,9 @@ def compare(
 
     _comparing.compare(
         Wanted(
-            verdicts=verdicts, ratings=ratings, run=run, rubric=rubric,
+            verdicts=verdicts[0] if verdicts else None, ratings=ratings, run=run, rubric=rubric,
             weights=weights or "equal", stage=stage, ledger_url=ledger,
+            further=(verdicts or [])[1:],
         ),
         _comparing.Beside(
             answers=answers, questions=questions, models=models, meta=meta, cards=cards,

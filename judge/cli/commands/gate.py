@@ -12,6 +12,16 @@ from judge.cli._options import DEFAULT_LEDGER, Json, Ledger, Stage, Weights
 from judge.cli._root import app
 from judge.cli.commands.calibrate import FileRubric, RunId
 
+VerdictFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--verdicts",
+        metavar="FILE",
+        help="Verdicts of a file (.jsonl, .csv, .parquet) instead of a run of the ledger; may be "
+        "repeated where models have files of their own.",
+    ),
+]
+
 
 class JUnitInconclusive(StrEnum):
     """What an inconclusive test case is in the JUnit file."""
@@ -36,15 +46,7 @@ def gate(
             "the weights file.",
         ),
     ] = 0.03,
-    verdicts: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--verdicts",
-            metavar="FILE",
-            help="Verdicts of a file (.jsonl, .csv, .parquet) instead of a run of the ledger; "
-            "give it twice where each model has a file of its own.",
-        ),
-    ] = None,
+    verdicts: VerdictFiles = None,
     run: RunId = None,
     rubric: FileRubric = None,
     weights: Weights = "equal",

@@ -16,6 +16,7 @@ from judge.cli.commands.calibrate import (
     Seed,
     Verdicts,
 )
+from judge.cli.commands.gate import VerdictFiles
 
 plan = typer.Typer(
     no_args_is_help=True,
@@ -115,8 +116,10 @@ def gate(
     judgment_cost: Annotated[
         float, typer.Option(min=0, help="Of one judge sample of one answer.")
     ] = 1.0,
-    question_cost: Annotated[float, typer.Option(min=0, help="Of one question.")] = 0.0,
-    verdicts: Verdicts = None,
+    question_cost: Annotated[
+        float, typer.Option(min=0, help="Of one question, which a person writes and checks.")
+    ] = 10.0,
+    verdicts: VerdictFiles = None,
     run: RunId = None,
     rubric: FileRubric = None,
     weights: Weights = "equal",
@@ -140,8 +143,8 @@ def gate(
         raise UsageError("--baseline and --candidate go together: name both, or none.")
     models = None if baseline is None or candidate is None else (baseline, candidate)
     wanted = Wanted(
-        verdicts=verdicts, ratings=None, run=run, rubric=rubric, weights=weights, stage=stage,
-        ledger_url=ledger,
+        verdicts=verdicts[0] if verdicts else None, ratings=None, run=run, rubric=rubric,
+        weights=weights, stage=stage, ledger_url=ledger, further=(verdicts or [])[1:],
     )  # fmt: skip
     prices = Prices(answer=answer_cost, judgment=judgment_cost, question=question_cost)
     planned = _gate_planning.Planned(
