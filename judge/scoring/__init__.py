@@ -10,7 +10,14 @@ from judge.scoring._plan import (
     item_of,
     planned_units,
 )
-from judge.scoring._run import collect, expected_rulers, missing_calls, record_panel, score, workload
+from judge.scoring._run import (
+    collect,
+    expected_rulers,
+    missing_calls,
+    record_panel,
+    score,
+    workload,
+)
 
 __all__ = [
     "Item",
