@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
+import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -102,10 +105,34 @@ def run(
 
 
 def judge_command(*arguments: str, cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run the console script in a folder."""
-    return subprocess.run(
-        [str(JUDGE), *arguments], cwd=cwd, capture_output=True, text=True, timeout=120, **options
-    )
+    """Run the console script in a folder.
+
+    In this process, unless ``options`` of `subprocess.run` ask for one of its own: to start Python
+    and load the libraries takes longer than most commands.
+    """
+    if options:
+        return subprocess.run(
+            [str(JUDGE), *arguments],
+            cwd=cwd, capture_output=True, text=True, **{"timeout": 120, **options},
+        )  # fmt: skip
+    from judge.cli import main
+
+    before, argv = Path.cwd(), sys.argv
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+    os.chdir(cwd)
+    sys.argv = [str(JUDGE), *arguments]
+    code: Any = 0
+    try:
+        with redirect_stdout(out), redirect_stderr(err):
+            try:
+                main()
+            except SystemExit as ended:
+                code = ended.code
+    finally:
+        sys.argv = argv
+        os.chdir(before)
+    texts = [stream.buffer.getvalue().decode() for stream in (out, err)]  # type: ignore[attr-defined]
+    return subprocess.CompletedProcess([str(JUDGE), *arguments], int(code or 0), *texts)
 
 
 def json_of(finished: subprocess.CompletedProcess[str]) -> dict[str, Any]:
