@@ -101,10 +101,7 @@ class TestBatches:
             replace(order, max_tokens=n) for order, n in zip(orders(engine), lengths, strict=True)
         ]
         together = engine.generate(several)
-        # Where the model, whose weights are random, ends by itself depends on the machine.
-        own = [engine.generate([order])[0].completion_tokens for order in orders(engine)]
-        assert [w.completion_tokens for w in together] == list(map(min, lengths, own))
-        assert len({w.completion_tokens for w in together}) > 2
+        assert [w.completion_tokens for w in together] == lengths
         assert [w.text for w in together] == [engine.generate([o])[0].text for o in several]
 
     def test_the_transformers_library_writes_the_same(self, engine: Any) -> None:
@@ -124,7 +121,7 @@ class TestBatches:
         first, second, *_ = orders(engine)
         gone, kept = engine.generate([replace(first, unwanted=lambda: True), second])
         assert gone.completion_tokens == 1
-        assert kept.completion_tokens == engine.generate([second])[0].completion_tokens > 1
+        assert kept.completion_tokens == 40
 
 
 class TestSampling:
@@ -245,11 +242,10 @@ class TestServer:
         content = choice["logprobs"]["content"]
         assert "".join(token["token"] for token in content) == choice["message"]["content"]
         assert all(len(token["top_logprobs"]) == 5 for token in content)
+        assert choice["finish_reason"] == "length"
         usage = reply["usage"]
-        # Where the model, whose weights are random, ends by itself depends on the machine.
-        whole = {"length": usage["completion_tokens"] == 12, "stop": len(content) < 12}
-        assert whole[choice["finish_reason"]]
-        assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+        assert usage["completion_tokens"] == 12
+        assert usage["total_tokens"] == usage["prompt_tokens"] + 12
 
     def test_many_at_once_are_answered_as_one_by_one(self, served: ModelSpec) -> None:
         several = [

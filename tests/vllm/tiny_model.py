@@ -112,6 +112,11 @@ def make_tiny_model(
     ).float()
     if verdicts:
         _favour_ends(model, tokenizer.get_vocab())
+    else:
+        # The likeliest token is never the end: what the tokenizer has learned, and with it every
+        # reply, changes with each page of the documentation, and must not change a reply's length.
+        with torch.no_grad():
+            model.lm_head.weight[tokenizer.eos_token_id] = 0.0
     model.generation_config = GenerationConfig(do_sample=True, temperature=0.01, **ends)
     model.save_pretrained(folder)
     return folder
