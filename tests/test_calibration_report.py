@@ -29,8 +29,9 @@ from judge.calibration_report._plain import plain
 from judge.calibration_report._plots import around, map_plot, span_of, stacked
 from judge.calibration_report._residuals import holm, residuals
 from judge.calibration_report._verdicts import verdicts
-from judge.calibration_report._words import bounds, number, part_words, percent, signed
+from judge.calibration_report._words import bounds, number, part_words, percent
 from judge.evidence import Evidence
+from judge.figures import signed
 from judge.records import OVERALL
 from tests.calibration_report_fixture import HOSTILE, evidence
 

@@ -18,6 +18,7 @@ from judge.calibration import Doubt
 from judge.calibration_report import _plots as plots
 from judge.calibration_report import _view as view
 from judge.calibration_report import _words as words
+from judge.figures import signed
 from judge.records import OVERALL
 from judge.report import (
     COLOURS,
@@ -103,7 +104,7 @@ def _environment() -> Environment:
         "number": words.number,
         "percent": words.percent,
         "reason": words.reason,
-        "signed": words.signed,
+        "signed": signed,
         "thousands": lambda n: f"{n:,}",
         "why": view.known_reason,
     }

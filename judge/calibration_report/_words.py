@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
+from judge import figures
+from judge.figures import DASH, signed
+
 Fields: TypeAlias = Mapping[str, Any]
 
-MINUS = "\u2212"
-DASH = "–"
 
 BANNER = (
     "SYNTHETIC RATINGS: simulated raters took part. The numbers on this page show how the report "
@@ -101,17 +102,8 @@ def part_words(name: str) -> str:
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """A number with a minus sign that is one; a dash where there is none."""
-    if value is None:
-        return DASH
-    text = f"{value:.{digits}f}"
-    return text.replace("-", MINUS) if float(text) else f"{0:.{digits}f}"
-
-
-def signed(value: float | None, digits: int = 3) -> str:
-    """A difference with its sign."""
-    text = number(value, digits)
-    return text if value is None or value <= 0 or not float(text) else f"+{text}"
+    """A number, as `judge.figures.number` writes it, with two digits unless said otherwise."""
+    return figures.number(value, digits)
 
 
 def bounds(entry: Fields, digits: int = 2, *, plus: bool = False) -> str:

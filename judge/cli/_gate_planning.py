@@ -125,7 +125,8 @@ def _pilot(evidence: Evidence, planned: Planned) -> tuple[dict[str, Components],
 
 def _one(name: str, components: Components, margin: float, planned: Planned) -> dict[str, object]:
     """Print one criterion's plan; gives its JSON object."""
-    from judge.gate import counted, signed
+    from judge.figures import signed
+    from judge.gate import counted
     from judge.planning import attainability, cheapest_designs, design
 
     alpha = (1 - planned.confidence) / 2

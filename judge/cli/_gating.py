@@ -287,7 +287,8 @@ def _shown(name: str) -> str:
 def _row(one: CriterionResult, prefix: str = "") -> list[Any]:
     from rich.text import Text
 
-    from judge.gate import flag_of, signed
+    from judge.figures import signed
+    from judge.gate import flag_of
 
     told = signed(one.difference)
     if one.low is not None:

@@ -28,6 +28,7 @@ from judge.cli._serving import served
 from judge.endpoint import ChatEndpoint, Decoding, ModelSpec, parse_spec
 from judge.errors import UsageError
 from judge.execution import Workload
+from judge.figures import signed
 from judge.ledger import Ledger, open_ledger
 from judge.probes import (
     Batch,
@@ -39,7 +40,6 @@ from judge.probes import (
     findings,
     plan_study,
     render_html,
-    signed,
     study_workload,
 )
 from judge.report import write_page

@@ -12,6 +12,7 @@ from jinja2 import Environment
 from judge.comparison import _words as words
 from judge.comparison._plots import HEIGHT, WIDTH, balance_plot, curve_plot
 from judge.comparison._words import Fields
+from judge.figures import number, signed
 from judge.records import OVERALL
 from judge.report import content_security_policy, page_environment, page_style
 
@@ -64,8 +65,8 @@ def _curves(body: Fields, cells: Mapping[tuple[str, str], Fields]) -> list[dict[
 def _environment() -> Environment:
     environment = page_environment(_TEMPLATES)
     environment.filters |= {
-        "number": words.number,
-        "signed": words.signed,
+        "number": number,
+        "signed": signed,
         "percent": words.percent,
     }
     environment.globals |= {

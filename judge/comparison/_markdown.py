@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from judge.comparison import _words as words
 from judge.comparison._words import Fields
+from judge.figures import DASH, number, signed
 from judge.report import visible
 
 _ENTITIES = {ord("&"): "&amp;", ord("<"): "&lt;", ord(">"): "&gt;"}
@@ -93,7 +94,7 @@ def _trends(body: Fields, names: dict[str, str]) -> Iterator[str]:
             if one["label"] == curve["label"]:
                 slope = one["slope"]
                 yield (
-                    f"- Overall in {safe(one['language'])}: {words.signed(slope['value'])} per "
+                    f"- Overall in {safe(one['language'])}: {signed(slope['value'])} per "
                     f"epoch {words.bounds(slope['low'], slope['high'], plus=True)}."
                 )
         yield ""
@@ -102,7 +103,7 @@ def _trends(body: Fields, names: dict[str, str]) -> Iterator[str]:
         yield ""
         for slope in curve["slopes"]:
             yield (
-                f"- {names[slope['criterion']]}: {words.signed(slope['value'])} per doubling "
+                f"- {names[slope['criterion']]}: {signed(slope['value'])} per doubling "
                 f"{words.bounds(slope['low'], slope['high'], plus=True)}"
             )
         yield ""
@@ -114,9 +115,9 @@ def _trends(body: Fields, names: dict[str, str]) -> Iterator[str]:
         for one in trends["blends"]["models"]:
             yield _row([
                 safe(one["model"]), words.percent(one["domain_share"]),
-                f"{words.number(one['general'])} "
+                f"{number(one['general'])} "
                 f"{words.bounds(one['general_low'], one['general_high'])}",
-                f"{words.number(one['in_domain'])} "
+                f"{number(one['in_domain'])} "
                 f"{words.bounds(one['in_domain_low'], one['in_domain_high'])}",
                 f"{'yes' if one['front'] else 'no'} ({words.percent(one['front_share'])})",
             ])  # fmt: skip
@@ -143,9 +144,7 @@ def _consistency(body: Fields, names: dict[str, str]) -> Iterator[str]:
     for criterion, name in names.items():
         of = [by.get((criterion, model)) for model in models]
         told = (
-            words.DASH
-            if one is None
-            else f"{words.number(one['sd'])} {words.bounds(one['low'], one['high'])}"
+            DASH if one is None else f"{number(one['sd'])} {words.bounds(one['low'], one['high'])}"
             for one in of
         )
         yield _row([name, *told])
@@ -162,8 +161,8 @@ def _published(body: Fields, names: dict[str, str]) -> Iterator[str]:
     yield _row(["---", "---:", "---:", "---"])
     for one in table["reproduced"]:
         yield _row([
-            safe(one["model"]), words.number(one["printed"], digits),
-            words.number(one["computed"], digits), "same" if one["agrees"] else "differs",
+            safe(one["model"]), number(one["printed"], digits),
+            number(one["computed"], digits), "same" if one["agrees"] else "differs",
         ])  # fmt: skip
     yield ""
     yield "## Which weights explain the table"
@@ -182,7 +181,7 @@ def _explained(explained: Fields, names: dict[str, str]) -> Iterator[str]:
     yield _row(["Criterion", "Lowest", "Highest", "Maximum entropy"])
     yield _row(["---", "---:", "---:", "---:"])
     for one in explained["bounds"]:
-        numbers = [words.number(one[field]) for field in ("low", "high", "max_entropy")]
+        numbers = [number(one[field]) for field in ("low", "high", "max_entropy")]
         yield _row([names[one["criterion"]], *numbers])
     yield ""
 
@@ -204,7 +203,7 @@ def _decisions(body: Fields, names: dict[str, str]) -> Iterator[str]:
         yield _row(["---", "---"])
         for one in found["stages"]:
             order = ", ".join(
-                f"{safe(name)} {words.number(one['overalls'][name])}" for name in one["ranking"]
+                f"{safe(name)} {number(one['overalls'][name])}" for name in one["ranking"]
             )
             yield _row([one["stage"], order])
     yield ""
@@ -220,7 +219,7 @@ def _benchmarks(body: Fields) -> Iterator[str]:
     for one in body["benchmarks"]:
         yield _row([
             safe(one["model"]), safe(one["task"]), safe(one["metric"]),
-            words.number(one["value"]), words.number(one["stderr"]),
+            number(one["value"]), number(one["stderr"]),
         ])  # fmt: skip
     yield ""
 
@@ -232,14 +231,14 @@ def _cell(one: Fields | None) -> str:
         return "not stated"
     star = r" \*" if one["best"] and one["low"] is not None else ""
     coverage = f" ({words.percent(one['coverage'])} scored)" if one["coverage"] < 1 else ""
-    text = f"{words.number(one['value'])} {words.bounds(one['low'], one['high'])}".strip()
+    text = f"{number(one['value'])} {words.bounds(one['low'], one['high'])}".strip()
     return f"{text}{star}{coverage}"
 
 
 def _gap(gap: Fields | None) -> str:
     if gap is None or gap["value"] is None:
-        return words.DASH
-    value = words.signed(gap["value"])
+        return DASH
+    value = signed(gap["value"])
     value = f"**{value}**" if gap["clear"] else value
     return f"{value} {words.bounds(gap['low'], gap['high'], plus=True)}"
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
+from judge.figures import DASH, number, signed
+
 Fields: TypeAlias = Mapping[str, Any]
 
-MINUS = "\u2212"
-DASH = "–"
 BEST = "*"
 
 BANNER = (
@@ -25,20 +25,6 @@ BASES = {
     "error",
     "printed": "figures as printed; the publication gives no intervals",
 }
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """A number with a minus sign that is one; a dash where there is none."""
-    if value is None:
-        return DASH
-    text = f"{value:.{digits}f}"
-    return text.replace("-", MINUS) if float(text) else f"{0:.{digits}f}"
-
-
-def signed(value: float | None, digits: int = 3) -> str:
-    """A difference with its sign; zero has none."""
-    text = number(value, digits)
-    return text if value is None or value <= 0 or not float(text) else f"+{text}"
 
 
 def bounds(low: float | None, high: float | None, digits: int = 3, *, plus: bool = False) -> str:

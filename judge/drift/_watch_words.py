@@ -12,7 +12,7 @@ from judge.drift._records import Baseline, CanaryLine, Cause, DriftSettings, Eff
 from judge.drift._reference import LEAST_ANCHOR_NIGHTS
 from judge.drift._shift import DISAGREE
 from judge.drift._stretch import Stretch
-from judge.gate import signed
+from judge.figures import signed
 
 if TYPE_CHECKING:
     from judge.drift._watching import Open

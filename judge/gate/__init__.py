@@ -22,7 +22,7 @@ from judge.gate._result import (
     TotalFailures,
 )
 from judge.gate._signs import SignFlip, sign_flip
-from judge.gate._words import attainability_lines, counted, flag_of, signed, undecided
+from judge.gate._words import attainability_lines, counted, flag_of, undecided
 
 __all__ = [
     "Bounds",
@@ -52,7 +52,6 @@ __all__ = [
     "rejections",
     "sentence",
     "sign_flip",
-    "signed",
     "tails",
     "total_failures",
     "undecided",

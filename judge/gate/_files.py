@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree as Tree
 
+from judge.figures import signed
 from judge.gate._failures import failures_words
 from judge.gate._result import CriterionResult, Decision, GateResult
-from judge.gate._words import attainability_lines, counted, flag_of, signed, undecided
+from judge.gate._words import attainability_lines, counted, flag_of, undecided
 
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 

@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+from judge.figures import signed
 from judge.gate._result import GateSettings, Missing, Remedy
-from judge.gate._words import counted, signed
+from judge.gate._words import counted
 from judge.planning import (
     ASSUMED_NOISE,
     Components,

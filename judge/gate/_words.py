@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
+from judge.figures import signed
 from judge.gate._result import CriterionResult, Decision, GateResult, Missing
-
-MINUS = "\u2212"
-
-
-def signed(value: float | None, digits: int = 3) -> str:
-    """A difference with its sign; a dash where there is none."""
-    if value is None:
-        return "\u2013"
-    text = f"{value:+.{digits}f}"
-    return text.replace("-", MINUS) if float(text) else f"{0:.{digits}f}"
 
 
 def counted(n: int, what: str) -> str:

@@ -18,6 +18,7 @@ from jinja2 import Environment
 
 from judge.drift import Night, Watch
 from judge.errors import UsageError
+from judge.figures import number, signed
 from judge.nightly import _site_plots as plots
 from judge.nightly import _site_words as words
 from judge.nightly._plots import BOX
@@ -158,11 +159,11 @@ def _environment() -> Environment:
     environment.filters |= {
         "bounds": words.bounds,
         "day": words.day,
-        "number": words.number,
+        "number": number,
         "percent": words.percent,
         "probability": words.probability,
         "ratio": words.ratio,
-        "signed": words.signed,
+        "signed": signed,
     }
     environment.globals |= {"words": words, "plots": plots, "box": BOX}
     return environment

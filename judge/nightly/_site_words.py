@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any, TypeAlias
 
+from judge.figures import DASH, number, signed
+
 Fields: TypeAlias = Mapping[str, Any]
 
-MINUS, DASH = "\u2212", "–"
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -50,20 +51,6 @@ MECHANISMS = {
     "detector": "Detector of many nights",
     "judge": "Judge's detector",
 }
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """A number with a minus sign that is one; a dash where there is none."""
-    if value is None:
-        return DASH
-    text = f"{value:.{digits}f}"
-    return text.replace("-", MINUS) if float(text) else f"{0:.{digits}f}"
-
-
-def signed(value: float | None, digits: int = 3) -> str:
-    """A difference with its sign; zero has none."""
-    text = number(value, digits)
-    return text if value is None or value <= 0 or not float(text) else f"+{text}"
 
 
 def bounds(one: Fields | None, digits: int = 3) -> str:

@@ -13,12 +13,12 @@ from typing import Any
 
 from jinja2 import Environment
 
+from judge import figures
 from judge.report import content_security_policy, page_environment, page_style
 
 TICKS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 
 _TEMPLATES = Path(__file__).resolve().parent / "templates"
-_MINUS = "\u2212"
 
 
 def render_page(report: Mapping[str, Any]) -> str:
@@ -47,12 +47,7 @@ def render_page(report: Mapping[str, Any]) -> str:
 
 def signed(value: float | None, digits: int = 3) -> str:
     """A preference or direction with its sign, e.g. "+0.250"; zero has none."""
-    if value is None:
-        return "none"
-    text = f"{abs(value):.{digits}f}"
-    if float(text) == 0:
-        return text
-    return f"{'+' if value > 0 else _MINUS}{text}"
+    return "none" if value is None else figures.signed(value, digits)
 
 
 def share(value: float | None) -> str:

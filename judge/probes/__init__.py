@@ -7,7 +7,7 @@ by question. The results hold for this judge, rubric, prompts and date, and for 
 from judge.probes._catalogue import PROBES, chosen
 from judge.probes._findings import findings
 from judge.probes._plan import Batch, Study, plan_study
-from judge.probes._report import bounds, render_html, signed
+from judge.probes._report import bounds, render_html
 from judge.probes._run import Collected, carry_out, study_workload
 from judge.probes._transforms import verbosity
 
@@ -22,7 +22,6 @@ __all__ = [
     "findings",
     "plan_study",
     "render_html",
-    "signed",
     "study_workload",
     "verbosity",
 ]

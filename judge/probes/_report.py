@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 from jinja2 import Environment
 
+from judge.figures import signed
 from judge.probes._catalogue import Family
 from judge.report import content_security_policy, page_environment, page_style
 
@@ -156,14 +157,6 @@ def _across(value: float, reach: float) -> float:
     """The place of a shift on the axis, cut to its ends."""
     share = (min(max(value, -reach), reach) + reach) / (2 * reach)
     return round(_LEFT + share * (_WIDTH - _LEFT - _RIGHT), 1)
-
-
-def signed(value: float | None, digits: int = 3) -> str:
-    """A shift with its sign; "-" for none. A zero has no sign."""
-    if value is None:
-        return "–"
-    text = f"{value:+.{digits}f}"
-    return text[1:] if float(text) == 0 else text.replace("-", "−")
 
 
 def bounds(row: Fields, digits: int = 3) -> str:

@@ -9,12 +9,11 @@ from typing import Any, TypeAlias
 
 from markupsafe import Markup
 
+from judge.figures import signed
 from judge.report._marking import visible
 from judge.report._texts import Texts
 
 Fields: TypeAlias = Mapping[str, Any]
-
-MINUS = "\u2212"
 
 
 class Formats:
@@ -41,10 +40,7 @@ class Formats:
 
     def signed(self, value: float | None, digits: int = 3) -> str:
         """A difference with its sign."""
-        if value is None:
-            return self.words.get("words.unscored")
-        text = f"{value:+.{digits}f}"
-        return text.replace("-", MINUS) if float(text) else f"{0:.{digits}f}"
+        return self.words.get("words.unscored") if value is None else signed(value, digits)
 
     def bounds(self, estimate: Fields, digits: int = 3, *, signed: bool = False) -> str:
         """The interval, e.g. "[0.761, 0.853]"; words where there is none."""
