@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-from judge.documents import Document, FieldPath, load_document
-from judge.errors import InputError, UsageError
+from judge.documents import load_document
+from judge.errors import UsageError
+from judge.nightly._notify_config import read_notify
+from judge.nightly._reading import HIDDEN, Reading, beside, typed, unshown_secrets
 from judge.nightly._settings import (
     DATE,
     OUT,
@@ -32,7 +31,6 @@ from judge.nightly._settings import (
     WebhookFormat,
     When,
 )
-from judge.resources import shipped
 
 __all__ = [
     "AgainSettings",
@@ -58,14 +56,8 @@ _POSTGRES = ("postgresql://", "postgres://")
 _LOCAL = ("vllm:", "hf:")
 _SERVED = ("openai:", "http://", "https://")
 _FORMS = "openai:MODEL, http://HOST:PORT/v1#MODEL, vllm:MODEL or hf:FOLDER"
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _DURATION = re.compile(r"(?:(\d+)h)?\s*(?:(\d+)m)?\s*(?:(\d+)s)?")
-_HIDDEN = "a value that is not shown here (it may be a secret)"
-_START = "Relative paths start at the folder of this file"
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _MODEL_ONLY = ("temperature", "max_tokens", "seed", "system", "strip_thinking")
-
-T = TypeVar("T")
 
 
 def load_nightly(path: str | Path) -> NightlyConfig:
@@ -79,18 +71,18 @@ def load_nightly(path: str | Path) -> NightlyConfig:
     remedy where there is one. A value that may hold a secret is not shown.
     """
     file = Path(path)
-    with _unshown_secrets():
+    with unshown_secrets():
         document = load_document(file, "nightly")
     data: Mapping[str, Any] = document.data
     # Whole, so that models have the same identity from whichever directory the file is read.
-    reading = _Reading(document, data, file.parent.resolve())
+    reading = Reading(document, data, file.parent.resolve())
     plain = ("series", "description", "stage", "canaries", "max_unscored")
-    known = _typed(NightlyConfig, {name: data[name] for name in plain if name in data})
+    known = typed(NightlyConfig, {name: data[name] for name in plain if name in data})
     if "time_limit" in data:
         known["time_limit"] = _time_limit(reading, data["time_limit"])
     return NightlyConfig(
         path=file,
-        out=_beside(reading.base, data.get("out", OUT)),
+        out=beside(reading.base, data.get("out", OUT)),
         candidate=_candidate(reading),
         judge=_judge(reading),
         ledger=_ledger(reading),
@@ -104,84 +96,12 @@ def load_nightly(path: str | Path) -> NightlyConfig:
         alarms=reading.section("alarms", AlarmSettings),
         sending=_sending(reading),
         retention=reading.section("retention", RetentionSettings),
-        notify=_notify(reading),
+        notify=read_notify(reading),
         **known,
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Reading:
-    """A file, what it says, and where its relative paths start."""
-
-    document: Document
-    data: Mapping[str, Any]
-    base: Path
-
-    def section(self, name: str, kind: type[T]) -> T:
-        """A section of plain fields, with the defaults of its settings."""
-        return kind(**_typed(kind, self.data.get(name, {})))
-
-    def named(self, name: str, folder: str, *others: str) -> str:
-        """A file beside this one, or the name of a shipped one; a file wins."""
-        default = NightlyConfig.__dataclass_fields__[name].default
-        text = str(self.data.get(name, default))
-        if (file := _beside(self.base, text)).is_file():
-            return str(file)
-        known = sorted({*others, *(entry.stem for entry in shipped(folder).glob("*.yaml"))})
-        if text not in known:
-            raise self.document.error(
-                [name],
-                found=f"{text}, where there is no file",
-                expected=f"a file, or one of {', '.join(known)}",
-                remedy=_START,
-            )
-        return text
-
-
-@contextmanager
-def _unshown_secrets() -> Iterator[None]:
-    """Leave what may be a secret out of an error about the file's form.
-
-    A webhook's address is often written where the name of its variable belongs.
-    """
-    try:
-        yield
-    except InputError as error:
-        place, found = error.field or "", error.found or ""
-        within = place.split(".")[0].split("[")[0] == "notify"
-        if not within or not ("://" in found or place.endswith("_env")):
-            raise
-        raise InputError(
-            path=error.path,
-            line=error.line,
-            field=error.field,
-            found=_HIDDEN,
-            expected=error.expected,
-            remedy="Secrets stay out of this file: it names environment variables "
-            "(url_env, user_env, password_env)",
-        ) from None
-
-
-def _typed(kind: type, entry: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields with numbers and choices of the types that the settings ``kind`` declare.
-
-    YAML has 1 for 1.0 and 3.0 for 3.
-    """
-    hints = get_type_hints(kind)
-    return {name: _as(hints[name], value) for name, value in entry.items()}
-
-
-def _as(hint: Any, value: Any) -> Any:
-    if value is None:
-        return None
-    if hint in {float, float | None}:
-        return float(value)
-    if hint in {int, int | None}:
-        return int(value)
-    return hint(value) if isinstance(hint, type) and issubclass(hint, StrEnum) else value
-
-
-def _candidate(reading: _Reading) -> CandidateSettings:
+def _candidate(reading: Reading) -> CandidateSettings:
     document, entry = reading.document, reading.data["candidate"]
     if ("model" in entry) == ("answers" in entry):
         both = "model" in entry
@@ -210,26 +130,26 @@ def _candidate(reading: _Reading) -> CandidateSettings:
         name=name,
         model=_model(reading, "candidate") if "model" in entry else None,
         answers=_answers(reading, entry["answers"]) if "answers" in entry else None,
-        **_typed(CandidateSettings, known),
+        **typed(CandidateSettings, known),
     )
 
 
-def _answers(reading: _Reading, text: str) -> str:
+def _answers(reading: Reading, text: str) -> str:
     if re.search(r"[{}]", text.replace(DATE, "")):
         raise reading.document.error(
             ["candidate", "answers"],
             found=text,
             expected=f"a path, in which {DATE} may stand for the date of the night",
         )
-    return str(_beside(reading.base, text))
+    return str(beside(reading.base, text))
 
 
-def _judge(reading: _Reading) -> JudgeSettings:
+def _judge(reading: Reading) -> JudgeSettings:
     entry = {key: value for key, value in reading.data["judge"].items() if key != "model"}
-    return JudgeSettings(model=_model(reading, "judge"), **_typed(JudgeSettings, entry))
+    return JudgeSettings(model=_model(reading, "judge"), **typed(JudgeSettings, entry))
 
 
-def _model(reading: _Reading, section: str) -> str:
+def _model(reading: Reading, section: str) -> str:
     """The SPEC of a model, its folder and its files absolute."""
     place, text = [section, "model"], str(reading.data[section]["model"]).strip()
     forms = _FORMS if section == "candidate" else f"{_FORMS}, or offline"
@@ -241,7 +161,7 @@ def _model(reading: _Reading, section: str) -> str:
         try:
             parse_spec(text)
         except UsageError as error:
-            shown = _HIDDEN if "@" in text or "?" in text else text
+            shown = HIDDEN if "@" in text or "?" in text else text
             raise reading.document.error(
                 place, found=shown, expected=forms, remedy=str(error)
             ) from None
@@ -266,28 +186,23 @@ def _local(base: Path, spec: str) -> str:
     scheme, _, rest = spec.partition(":")
     reference, mark, query = rest.partition("?")
     hub = scheme == "vllm" and reference.count("/") == 1
-    folder = _beside(base, reference)
+    folder = beside(base, reference)
     if reference and not (hub and not folder.parent.exists()):
         reference = str(folder)
     options = [
-        f"{name}={quote(str(_beside(base, unquote(value))))}" if name == "chat_template" else option
+        f"{name}={quote(str(beside(base, unquote(value))))}" if name == "chat_template" else option
         for option in query.split("&")
         for name, _, value in [option.partition("=")]
     ]
     return f"{scheme}:{reference}{mark}{'&'.join(options)}"
 
 
-def _beside(base: Path, text: str) -> Path:
-    """A path of the file, whole."""
-    return base / Path(text).expanduser()
-
-
-def _ledger(reading: _Reading) -> str | None:
+def _ledger(reading: Reading) -> str | None:
     url: str | None = reading.data.get("ledger")
     if url is None:
         return None
     if url.startswith(_SQLITE) and len(url) > len(_SQLITE):
-        return f"{_SQLITE}{_beside(reading.base, url.removeprefix(_SQLITE))}"
+        return f"{_SQLITE}{beside(reading.base, url.removeprefix(_SQLITE))}"
     expected = f"{_SQLITE}FILE or postgresql://USER@HOST/DATABASE"
     if not url.startswith(_POSTGRES):
         raise reading.document.error(["ledger"], found="a URL of another form", expected=expected)
@@ -310,7 +225,7 @@ def _holds_password(url: str) -> bool:
         return True  # unreadable: it may hold anything
 
 
-def _sending(reading: _Reading) -> SendingSettings:
+def _sending(reading: Reading) -> SendingSettings:
     from judge.endpoint import Budget, Prices
 
     entry = dict(reading.data.get("sending", {}))
@@ -348,10 +263,10 @@ def _sending(reading: _Reading) -> SendingSettings:
             expected="a budget in tokens, or a price beside it",
             remedy="Add price: PROMPT,CACHED,COMPLETION (USD per million tokens)",
         )
-    return SendingSettings(**_typed(SendingSettings, entry))
+    return SendingSettings(**typed(SendingSettings, entry))
 
 
-def _time_limit(reading: _Reading, value: str | float | None) -> float | None:
+def _time_limit(reading: Reading, value: str | float | None) -> float | None:
     """Seconds of ``4h``, ``90m``, ``1h30m``, ``45s`` or a number; None: no limit."""
     if value is None:
         return None
@@ -372,52 +287,3 @@ def _seconds(text: str) -> float:
         return 0.0
     hours, minutes, seconds = (int(part or 0) for part in match.groups())
     return float(3600 * hours + 60 * minutes + seconds)
-
-
-def _notify(reading: _Reading) -> NotifySettings:
-    entry = reading.data.get("notify", {})
-    webhooks = []
-    for index, hook in enumerate(entry.get("webhooks", ())):
-        _require_variable(reading, ["notify", "webhooks", index, "url_env"], hook["url_env"])
-        webhooks.append(Webhook(**_typed(Webhook, hook)))
-    known: dict[str, Any] = {"webhooks": tuple(webhooks)}
-    if "when" in entry:
-        known["when"] = tuple(When(when) for when in entry["when"])
-    if entry.get("email") is not None:
-        known["email"] = _email(reading, entry["email"])
-    return NotifySettings(**known)
-
-
-def _email(reading: _Reading, entry: Mapping[str, Any]) -> EmailSettings:
-    for name in ("user_env", "password_env"):
-        if entry.get(name) is not None:
-            _require_variable(reading, ["notify", "email", name], entry[name])
-    if (entry.get("user_env") is None) != (entry.get("password_env") is None):
-        given = "user_env" if entry.get("user_env") is not None else "password_env"
-        raise reading.document.error(
-            ["notify", "email", given],
-            found=f"only {given}",
-            expected="both user_env and password_env, or neither",
-        )
-    known = {name: value for name, value in entry.items() if name not in {"from", "to"}}
-    email = EmailSettings(
-        sender=entry["from"], to=tuple(entry["to"]), **_typed(EmailSettings, known)
-    )
-    open_wire = not email.starttls and not email.implicit_tls and email.host not in _LOOPBACK
-    if open_wire and email.password_env is not None:
-        raise reading.document.error(
-            ["notify", "email", "starttls"],
-            found="a password for a connection without TLS",
-            expected="starttls: true, or port: 465 (TLS from the start)",
-        )
-    return email
-
-
-def _require_variable(reading: _Reading, place: FieldPath, name: str) -> None:
-    if not _VARIABLE.fullmatch(name):
-        raise reading.document.error(
-            place,
-            found=_HIDDEN,
-            expected="the name of an environment variable, e.g. PLUMBLINE_WEBHOOK",
-            remedy="Put the secret into a variable, and the variable's name here",
-        )
