@@ -6,6 +6,8 @@ import datetime
 import json
 import shutil
 import signal
+import subprocess
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +32,7 @@ from tests.nightly_month import (
     write_config,
     write_inputs,
 )
+from tests.support import JUDGE
 
 QUESTIONS, ANCHORS, SLICE, NIGHTS = 9, 6, 6, 10
 FIRST = datetime.date(2026, 3, 1)
@@ -493,6 +496,40 @@ def test_a_day_that_has_not_come_is_refused(ten: Path) -> None:
     far = (datetime.date.today() + datetime.timedelta(days=3)).isoformat()
     with pytest.raises(UsageError, match="has not come yet"):
         cli.nightly(cli.NightlyOptions(config=ten, date=far, ledger=None, as_json=False))
+
+
+def test_nobody_is_told_of_a_date_that_was_misspelt(
+    ten: Path, server: MonthServer, night: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MONTH_HOOK", server.hook_url)
+    config_of(ten.parent, server, notify={"webhooks": [{"url_env": "MONTH_HOOK"}]})
+    night(ten, 11)
+    posts = server.requests["hook"]
+    far = (datetime.date.today() + datetime.timedelta(days=3)).isoformat()
+    for date in ("2025-01-01", far):
+        with pytest.raises(UsageError):
+            cli.nightly(cli.NightlyOptions(config=ten, date=date, ledger=None, as_json=False))
+    assert server.requests["hook"] == posts
+
+
+def test_sigterm_is_an_interrupt_where_no_endpoint_is_at_work(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [JUDGE, "nightly", "--demo", tmp_path / "month"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with process:
+        try:
+            ledger = tmp_path / "month" / "nightly.db"
+            until = time.monotonic() + 60
+            while not ledger.exists() and time.monotonic() < until:
+                time.sleep(0.05)
+            time.sleep(1)
+            process.terminate()
+            _, said = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 130, said
+    assert "run the same command again" in said.replace("\n", " ").lower()
 
 
 def test_the_site_of_another_series_is_left_alone(ten: Path) -> None:

@@ -6,8 +6,8 @@ import datetime
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,16 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import typer
 
-from judge.answering import AnswerRun
-from judge.cli._answering import summary as answers_summary
-from judge.cli._display import RunDisplay
-from judge.cli._outcome import summary, troubles
-from judge.cli._sending import Sending, SendingOptions
-from judge.cli._serving import served
-from judge.endpoint import ChatEndpoint, ModelSpec
-from judge.errors import ExitCode, InputError, UsageError
+from judge.cli._nightly_screen import NightScreen
+from judge.errors import ExitCode, InputError, LedgerError, UsageError
 from judge.ledger import Ledger, open_ledger
-from judge.scoring import ScoreRun
 from judge.terminal import print_json, say
 
 if TYPE_CHECKING:
@@ -50,12 +43,13 @@ def nightly(options: NightlyOptions) -> None:
     with _terminable(), _opened(options.config, options.ledger, create=True) as (
         plan, ledger, lock,
     ):  # fmt: skip
-        try:
-            measured(ledger, plan, date, lock)
-        except (InputError, UsageError) as error:
-            _say_sent(failed(ledger, plan, date, error))
-            raise
-        _on_sigterm()
+        if not _is_over(ledger, plan, date):
+            try:
+                measured(ledger, plan, date, lock)
+            except (InputError, LedgerError, UsageError) as error:
+                _say_sent(failed(ledger, plan, date, error))
+                raise
+            _on_sigterm()
         concluded = conclude(ledger, plan, date)
     watch = concluded.watch(date)
     show(plan.config.series, watch)
@@ -72,30 +66,28 @@ def nightly(options: NightlyOptions) -> None:
     raise typer.Exit(code)
 
 
-def measured(ledger: Ledger, plan: Plan, date: str, lock: SeriesLock) -> None:
-    """Measure a night and note it, unless that was done."""
-    from judge.nightly import (
-        NightInterrupted,
-        add_night,
-        dated_settings,
-        measure,
-        read_series,
-        require_next,
-    )
+def _is_over(ledger: Ledger, plan: Plan, date: str) -> bool:
+    """Whether a night was measured already. Raises UsageError for a date that cannot be one."""
+    from judge.nightly import read_series, require_next
 
-    series = read_series(ledger, plan.config.series)
-    if require_next(series, date) is not None:
-        say(f"{plan.config.series} {date}: measured already; nothing is sent.")
-        return
+    if require_next(read_series(ledger, plan.config.series), date) is None:
+        return False
+    say(f"{plan.config.series} {date}: measured already; nothing is sent.")
+    return True
+
+
+def measured(ledger: Ledger, plan: Plan, date: str, lock: SeriesLock) -> None:
+    """Measure a night and note it."""
+    from judge.nightly import NightInterrupted, add_night, dated_settings, measure, read_series
+
     try:
-        stored = measure(ledger, plan, date, _Screen(plan))
+        stored = measure(ledger, plan, date, NightScreen(plan))
     except NightInterrupted:
-        say("Interrupted; finished work is kept. Run the same command again to go on.")
-        sys.exit(ExitCode.INTERRUPTED)
+        raise KeyboardInterrupt from None
     lock.require_held()
     for note in stored.notes:
         say(note)
-    dated_settings(ledger, series, plan.config, date)
+    dated_settings(ledger, read_series(ledger, plan.config.series), plan.config, date)
     add_night(ledger, plan.config.series, stored)
 
 
@@ -190,10 +182,9 @@ def bridge(
 
     with _terminable(), _opened(path, ledger_url) as (plan, ledger, lock):
         try:
-            made = bridged(ledger, plan, _date(date), _Screen(plan), lock, sample=sample, by=by)
+            made = bridged(ledger, plan, _date(date), NightScreen(plan), lock, sample=sample, by=by)
         except NightInterrupted:
-            say("Interrupted; finished work is kept. Run the same command again to go on.")
-            sys.exit(ExitCode.INTERRUPTED)
+            raise KeyboardInterrupt from None
     if as_json:
         from dataclasses import asdict
 
@@ -216,7 +207,7 @@ def show(series: str, watch: Watch) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from judge.gate import signed
+    from judge.figures import signed
     from judge.nightly import headline_of, outcome_of
     from judge.terminal import console
 
@@ -235,9 +226,6 @@ def show(series: str, watch: Watch) -> None:
         console.print(table)
     for reason in watch.reasons:
         say(f"- {reason}")
-    for line in watch.canaries:
-        if line.outside:
-            say(f"- The planted answers '{line.kind}' are outside of their usual range.")
     say(f"{outcome_of(watch).upper()}: {headline_of(watch)}")
 
 
@@ -247,10 +235,10 @@ def _number(value: float | None) -> str:
 
 def night_object(concluded: Concluded, date: str) -> dict[str, Any]:
     """What ``--json`` prints."""
-    from judge.nightly import watch_facts
+    from judge.nightly import watch_body
 
     return {
-        "night": watch_facts(concluded.watch(date)),
+        "night": watch_body(concluded.watch(date)),
         "notified": [
             {"target": one.target, "ok": one.ok, "error": one.error} for one in concluded.sent
         ],
@@ -321,62 +309,13 @@ def _span(text: str | None) -> tuple[str, str] | None:
     first, mark, last = text.partition("..")
     if not mark:
         raise UsageError(f"--nights {text}: expected FROM..TO, e.g. 2026-03-01..2026-03-10.")
+    day = datetime.date.fromisoformat
     try:
-        return datetime.date.fromisoformat(first).isoformat(), datetime.date.fromisoformat(
-            last
-        ).isoformat()
+        return (day(first).isoformat(), day(last).isoformat())
     except ValueError:
         raise UsageError(
             f"--nights {text}: expected FROM..TO, e.g. 2026-03-01..2026-03-10."
         ) from None
-
-
-class _Screen:
-    """The terminal's part of a night: bars, models that are started, endpoints under one budget."""
-
-    def __init__(self, plan: Plan) -> None:
-        sending = plan.config.sending
-        models = 1 if sending.price is None or ";" not in sending.price else 2
-        self._sending = Sending(
-            SendingOptions(
-                concurrency=sending.concurrency,
-                timeout=sending.timeout,
-                max_attempts=sending.max_attempts,
-                rpm=sending.rpm,
-                tpm=sending.tpm,
-                budget=sending.budget,
-                price=sending.price,
-            ),
-            models=models,
-        )
-        self._judge = models - 1
-
-    def say(self, text: str) -> None:
-        """Tell the user something."""
-        say(text)
-
-    @contextmanager
-    def answers(self, title: str) -> Iterator[Callable[[AnswerRun, Any], None]]:
-        """The bar of answering."""
-        display: RunDisplay[AnswerRun] = RunDisplay(
-            title, summary=answers_summary, troubles=lambda run: ""
-        )
-        with display:
-            yield display.update
-
-    @contextmanager
-    def scores(self, title: str) -> Iterator[Callable[[ScoreRun, Any], None]]:
-        """The bar of scoring."""
-        with RunDisplay[ScoreRun](title, summary=summary, troubles=troubles) as display:
-            yield display.update
-
-    def served(self, spec: ModelSpec, *, needed: bool) -> AbstractContextManager[ModelSpec]:
-        """A model of ours, started where it is needed."""
-        return served(spec, needed=needed)
-
-    def opener(self, spec: ModelSpec, *, judge: bool) -> Callable[[], ChatEndpoint]:
-        """What opens an endpoint; candidate and judge share the night's budget."""
-        return self._sending.opener(spec, self._judge if judge else 0)
 
 
 def demo(folder: Path, *, as_json: bool) -> None:
@@ -385,7 +324,9 @@ def demo(folder: Path, *, as_json: bool) -> None:
 
     config, dates = write_demo(folder, datetime.datetime.now().astimezone().date())
     say("SYNTHETIC: shipped demo answers, mixed at random; this shows the path only.")
-    with _opened(config, load_nightly(config).ledger, create=True) as (plan, ledger, lock):
+    with _terminable(), _opened(config, load_nightly(config).ledger, create=True) as (
+        plan, ledger, lock,
+    ):  # fmt: skip
         held = {one.night.date for one in read_series(ledger, plan.config.series).nights}
         for date in dates:
             if date not in held:

@@ -11,7 +11,6 @@ from judge.nightly._conclude import (
     require_next,
     require_own_site,
     settled,
-    watch_facts,
 )
 from judge.nightly._config import NightlyConfig, load_nightly
 from judge.nightly._demo import write_demo
@@ -21,6 +20,7 @@ from judge.nightly._lock import SeriesLock, series_lock
 from judge.nightly._notify import Sent
 from judge.nightly._plan import Plan, plan_of
 from judge.nightly._run import NightInterrupted, Screen, measure
+from judge.nightly._site_data import watch_body
 from judge.nightly._watching import dated_settings, watched
 
 __all__ = [
@@ -52,7 +52,7 @@ __all__ = [
     "series_lock",
     "settled",
     "undisturbed",
-    "watch_facts",
+    "watch_body",
     "watched",
     "write_demo",
 ]

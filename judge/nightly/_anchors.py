@@ -36,12 +36,13 @@ def chosen_anchors(
     several occasions with different texts) are left out.
     """
     means = _human_means(ledger, rubric)
+    stored = ledger.answers()
     texts: dict[tuple[str, str, int], set[str]] = defaultdict(set)
-    for row in ledger.answers():
+    for row in stored:
         texts[row.answer.question_id, row.answer.model, row.answer.sample].add(row.answer.answer)
     strata: dict[tuple[str, int], list[dict[str, Any]]] = defaultdict(list)
     seen = set()
-    for row in ledger.answers():
+    for row in stored:
         key = (row.answer.question_id, row.answer.model, row.answer.sample)
         question = completed(row.question, questions.get(row.answer.question_id))
         if key in seen or key not in means or len(texts[key]) > 1 or question is None:

@@ -53,15 +53,13 @@ def accepted_baseline(
         )
     nights = [date for date in complete_nights(series, within[-1].epoch) if first <= date <= last]
     shift, fall = _moved(series, config, last)
-    if span is not None and nights and shift and nights[0] < shift < last:
+    if span is not None and nights and nights[0] < shift <= nights[-1]:
         raise UsageError(
             f"The judge moved about {shift}: nights before and after that are not on one scale. "
             f"Name nights on one side of it (--nights {shift}..TO)."
         )
     if span is None:
-        nights = [date for date in nights if date >= max(shift, fall)]
-    if span is None:
-        nights = nights[-least:]
+        nights = [date for date in nights if date >= max(shift, fall)][-least:]
     if len(nights) < least:
         since = f" since {max(shift, fall)}, when something moved" if max(shift, fall) else ""
         raise UsageError(
@@ -98,16 +96,14 @@ def undisturbed(series: Series, config: NightlyConfig) -> list[Night]:
     """
     if not series.nights:
         return []
-    watches = {one.date: one for one in watched(series, config)}
-    spans = [
-        (alarm.onset, date) for date, one in watches.items() for alarm in one.alarms
-    ]  # fmt: skip
+    complete = set(complete_nights(series, series.nights[-1].night.epoch))
+    spans = [(alarm.onset, one.date) for one in watched(series, config) for alarm in one.alarms]
     return [
-        one.night
-        for one in series.nights
-        if one.night.date in complete_nights(series, series.nights[-1].night.epoch)
-        and not any(first <= one.night.date <= last for first, last in spans)
-    ]
+        night
+        for night in series.measured
+        if night.date in complete
+        and not any(first <= night.date <= last for first, last in spans)
+    ]  # fmt: skip
 
 
 def next_day(date: str) -> str:

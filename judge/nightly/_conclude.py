@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -231,9 +231,9 @@ def message_of(series: str, watch: Watch, link: str, *, complete: bool = True) -
         series=series,
         date=watch.date,
         decision=decision,
-        subject=f"{series} {watch.date}: {outcome_of(watch)}",
+        subject=f"{series} {watch.date}: {decision or outcome_of(watch)}",
         text="\n".join([headline_of(watch), *(f"- {reason}" for reason in watch.reasons)]),
-        facts=watch_facts(watch),
+        facts=watch_body(watch),
         link=link,
         complete=complete,
     )
@@ -246,9 +246,4 @@ def outcome_of(watch: Watch) -> str:
 
 def headline_of(watch: Watch) -> str:
     """What happened, in a sentence or two."""
-    return headline(watch_facts(watch), {one.metric: one.metric for one in watch.metrics})
-
-
-def watch_facts(watch: Watch) -> dict[str, Any]:
-    """A watch as plain JSON."""
-    return watch_body(watch)
+    return headline(watch_body(watch), {one.metric: one.metric for one in watch.metrics})

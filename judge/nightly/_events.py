@@ -101,7 +101,10 @@ def read_series(ledger: Ledger, name: str) -> Series:
 
 
 def add_night(ledger: Ledger, series: str, stored: StoredNight) -> None:
-    """Note a night. That of a date which was cut short is followed by its continuation."""
+    """Note a night. That of a date which was cut short is followed by its continuation.
+
+    One that says nothing new is not noted again.
+    """
     date = stored.night.date
     before = [event for event in ledger.series_events(series, NIGHT) if event.body["date"] == date]
     body = {
@@ -116,10 +119,15 @@ def add_night(ledger: Ledger, series: str, stored: StoredNight) -> None:
         **{key: _numbers(getattr(stored.night, key)) for key in _ARRAYS},
         "canaries": {key: _number(value) for key, value in stored.night.canaries.items()},
     }
-    if before and canonical(before[-1].body) == canonical(body):
+    if before and _content(before[-1].body) == _content(body):
         return
     name = date if not before else f"{date}#{len(before) + 1}"
     ledger.add_series_event(SeriesEvent(series=series, kind=NIGHT, name=name, body=body))
+
+
+def _content(body: Mapping[str, Any]) -> bytes:
+    """What a night says, without which run said it and what that took."""
+    return canonical({key: body[key] for key in body if key not in ("run", "spent")})
 
 
 def add_baseline(ledger: Ledger, series: str, baseline: Baseline) -> None:

@@ -106,14 +106,17 @@ class Scores:
         column = {name: at for at, name in enumerate(self.metrics)}
         self._values: dict[Key, Floats] = {}
         self._excluded: set[tuple[Key, int]] = set()
-        for question, model, sample, text, criterion, status, score in scores.select(
-            "question_id", "model", "answer_sample", "answer_hash", "criterion", "status", "score"
-        ).iter_rows():
+        self._lost: dict[tuple[Key, int], float] = {}
+        for question, model, sample, text, criterion, status, score, k in scores.select(
+            "question_id", "model", "answer_sample", "answer_hash", "criterion", "status", "score",
+            "k",
+        ).iter_rows():  # fmt: skip
             key, at = (question, model, sample, text), column.get(criterion)
             if at is None:
                 continue
             if status == Status.SCORED.value:
                 self._of(key)[at] = score
+                self._lost[key, at] = 1 - k / ruler.samples
             elif status == Status.NOT_APPLICABLE.value:
                 self._excluded.add((key, at))
         for question, model, sample, text, overall, status in overalls.select(
@@ -154,14 +157,16 @@ class Scores:
     def missing(self, items: Sequence[Item], wanted: int) -> dict[str, float]:
         """The share of wanted verdicts without a score, per metric.
 
-        ``wanted`` is how many answers there should be: one that is not there misses everything.
+        ``wanted`` is how many answers there should be: one that is not there misses everything. A
+        score that rests on k of m samples of the judge misses the others' share.
         """
         rows, shares = self.rows(items), {}
         keys = [_key(item) for item in items]
         for at, name in enumerate(self.metrics):
             apply = [(key, at) not in self._excluded for key in keys]
             asked = sum(apply) + max(0, wanted - len(items))
-            scored = int((~np.isnan(rows[:, at])).sum())
+            scored = float((~np.isnan(rows[:, at])).sum())
+            scored -= sum(self._lost.get((key, at), 0.0) for key in keys)
             shares[name] = 1 - scored / asked if asked else 0.0
         return shares
 

@@ -43,10 +43,6 @@ class NightInterrupted(Exception):
 class Screen(Protocol):
     """What a run shows, and how it reaches models: the command's part."""
 
-    def say(self, text: str) -> None:
-        """Tell the user something."""
-        ...
-
     def answers(self, title: str) -> AbstractContextManager[Callable[[AnswerRun, Any], None]]:
         """Progress of answering; gives what is called a few times per second."""
         ...

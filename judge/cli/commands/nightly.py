@@ -89,6 +89,8 @@ def nightly(
     if demo is not None:
         work.demo(demo, as_json=json)
         return
+    if sd is not None and not simulate:
+        raise typer.BadParameter("goes with --simulate", param_hint="--sd")
     if config is None:
         raise typer.BadParameter("name the YAML of the series, or --demo DIR", param_hint="CONFIG")
     if simulate:
